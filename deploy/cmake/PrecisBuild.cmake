@@ -1,0 +1,57 @@
+# Compiler settings shared by every target, and the two functions that declare them.
+
+find_program(PRECIS_CCACHE ccache)
+if(PRECIS_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_C_COMPILER_LAUNCHER ${PRECIS_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${PRECIS_CCACHE})
+endif()
+find_program(PRECIS_MOLD mold)
+if(PRECIS_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(absl REQUIRED)
+
+add_library(precis_warnings INTERFACE)
+target_compile_options(precis_warnings INTERFACE
+  -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  target_compile_options(precis_warnings INTERFACE -Wthread-safety)
+endif()
+
+if(PRECIS_SANITIZE)
+  add_compile_options(-fsanitize=${PRECIS_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${PRECIS_SANITIZE})
+endif()
+
+# precis_library(NAME SOURCES... DEPENDS...): a static library with root-relative includes.
+function(precis_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  if(ARG_SOURCES)
+    add_library(${name} STATIC ${ARG_SOURCES})
+    target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${name} PUBLIC ${ARG_DEPENDS} PRIVATE precis_warnings)
+  else()
+    add_library(${name} INTERFACE)
+    target_include_directories(${name} INTERFACE ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${name} INTERFACE ${ARG_DEPENDS})
+  endif()
+endfunction()
+
+# precis_test(NAME LABELS kind... SOURCES... DEPENDS... [TIMEOUT seconds]): a GoogleTest binary, run as one ctest
+# test with the given labels (unit, golden, property, integration, fault, fuzz, page, bench).
+function(precis_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPENDS;LABELS" ${ARGN})
+  find_package(GTest REQUIRED)
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPENDS} GTest::gmock GTest::gtest GTest::gtest_main precis_warnings)
+  target_compile_definitions(${name} PRIVATE PRECIS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+endfunction()

@@ -1,0 +1,95 @@
+#ifndef PRECIS_RUNTIME_MODEL_MODEL_RUNNER_H_
+#define PRECIS_RUNTIME_MODEL_MODEL_RUNNER_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "kernels/attention.h"
+#include "runtime/sampling/sampler.h"
+
+namespace precis::runtime {
+
+// The shape of a GPT-2-family model; names as in config.json.
+struct ModelConfig {
+  int n_layer = 0;
+  int n_head = 0;
+  int n_embd = 0;
+  int n_inner = 0;
+  int n_positions = 0;  // trained length
+  int vocab_size = 0;
+  float layer_norm_epsilon = 1e-5f;
+  std::string activation_function = "gelu_new";
+  bool alibi = false;
+  bool scale_attn_weights = true;
+  bool scale_attn_by_inverse_layer_idx = false;
+  int eos_token_id = -1;
+  int head_dim() const { return n_embd / n_head; }
+};
+
+// Consecutive tokens of one sequence that a step runs.
+struct StepRow {
+  absl::Span<const int32_t> tokens;   // at positions position .. position + tokens.size() - 1
+  int position = 0;
+  const int32_t* block_table = nullptr;  // covers position + tokens.size()
+  const kernels::AttentionVariant* variant = nullptr;
+  // If set: choose the next token after the last of `tokens`. The context is read only during the call.
+  const SamplingContext* sampling = nullptr;
+  // If set: receives vocab_size logits of the last token (tests, evaluation).
+  float* logits = nullptr;
+};
+
+struct StepOutput {
+  int32_t token = -1;  // where sampling was asked for
+};
+
+struct VariantStats {
+  const kernels::AttentionVariant* variant;
+  absl::Duration attention_time;  // zero unless timed
+  int64_t workspace_bytes;
+};
+
+struct StepStats {
+  std::vector<VariantStats> variants;
+  int64_t activations_bytes = 0;
+};
+
+// The paged KV memory of one checkpoint: `pages` pages of page_bytes() from `base`, owned by the engine's cache.
+struct KvMemory {
+  char* base = nullptr;
+  int64_t pages = 0;
+};
+
+// Runs one checkpoint on one device. Not thread-safe: owned by the engine thread, but config(), page_bytes() and weights_bytes() never change.
+class ModelRunner {
+ public:
+  virtual ~ModelRunner() = default;
+  virtual const ModelConfig& config() const = 0;
+  virtual std::string_view device() const = 0;          // "cpu"
+  virtual kernels::DType weights_dtype() const = 0;
+  virtual int context_tokens() const = 0;  // n_positions, or the server's limit for ALiBi
+  virtual int64_t weights_bytes() const = 0;
+  virtual int64_t parameters() const = 0;
+  // Bytes of one page: keys and values of all layers, kPageTokens tokens. A multiple of 64.
+  virtual int64_t page_bytes() const = 0;
+  // An upper bound of the activations that a step of `tokens` tokens and `sampled` sampled rows needs.
+  virtual int64_t ActivationBytes(int tokens, int sampled) const = 0;
+  // Before the first Step.
+  virtual void SetLimits(int64_t attention_workspace_bytes) = 0;
+
+  // Runs the rows in one forward pass: writes their keys and values into the pages, then samples. outputs[i] belongs to rows[i]. Rows of different variants share
+  // every matrix product; they are partitioned only inside attention. Bits of each row as RunAttention promises: independent of the others.
+  // `timed` asks for attention times. INTERNAL only.
+  virtual absl::Status Step(absl::Span<const StepRow> rows, const KvMemory& memory, bool timed,
+                            absl::Span<StepOutput> outputs, StepStats* stats) = 0;
+  // Copies page `from` to page `to` (copy-on-write).
+  virtual void CopyPage(const KvMemory& memory, int32_t from, int32_t to) = 0;
+};
+
+}  // namespace precis::runtime
+
+#endif  // PRECIS_RUNTIME_MODEL_MODEL_RUNNER_H_

@@ -1,0 +1,85 @@
+#ifndef PRECIS_RUNTIME_REQUEST_H_
+#define PRECIS_RUNTIME_REQUEST_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace precis::runtime {
+
+// How tokens are chosen; the ranges are those of precis.v1.GenerationOptions and are checked by ValidateGenerationOptions.
+struct GenerationOptions {
+  int max_new_tokens = 128;
+  int min_new_tokens = 0;
+  float temperature = 0;  // 0 = greedy
+  int top_k = 0;          // 0 = no limit
+  float top_p = 1;
+  uint64_t seed = 0;
+  int no_repeat_ngram_size = 0;
+  float repetition_penalty = 1;
+  std::vector<std::string> stop_sequences;
+};
+
+absl::Status ValidateGenerationOptions(const GenerationOptions& options, int vocabulary_size,
+                                       int context_tokens);
+
+enum class TooLong : uint8_t { kTruncate, kReject };
+enum class Priority : uint8_t { kLow, kNormal, kHigh };
+inline constexpr int kPriorities = 3;
+std::string_view PriorityName(Priority priority);  // "low", "normal", "high"
+
+enum class FinishReason : uint8_t { kEndOfText, kMaxNewTokens, kStopSequence, kContextFull };
+std::string_view FinishReasonName(FinishReason reason);  // "end_of_text", ...
+
+// Which experiment's arm a request belongs to; "none" where none applies. For telemetry labels only.
+struct ArmLabels {
+  std::string experiment = "none";
+  std::string arm = "none";
+};
+
+struct Request {
+  std::string document;  // UTF-8
+  std::string model;     // empty: the first that serves the backend
+  std::string attention_backend;  // empty: the model's default
+  GenerationOptions options;
+  TooLong too_long = TooLong::kTruncate;
+  Priority priority = Priority::kNormal;
+  absl::Time deadline = absl::InfiniteFuture();
+  ArmLabels labels;
+};
+
+// What the request cost. Fields as precis.v1.Accounting.
+struct Accounting {
+  int prompt_tokens = 0;
+  int cached_tokens = 0;
+  int truncated_tokens = 0;
+  int new_tokens = 0;
+  absl::Duration queue;
+  absl::Duration prefill;
+  absl::Duration decode;
+  absl::Duration time_to_first_token;
+  absl::Duration total;
+  int64_t kv_cache_peak_bytes = 0;
+  double kv_block_seconds = 0;
+  int64_t attention_workspace_peak_bytes = 0;
+  int preemptions = 0;
+  int64_t weights_bytes = 0;
+};
+
+struct Result {
+  std::string summary;  // whole UTF-8
+  std::vector<int32_t> token_ids;
+  FinishReason finish_reason = FinishReason::kEndOfText;
+  std::string model;
+  std::string attention_backend;
+  std::string checkpoint;
+  Accounting accounting;
+};
+
+}  // namespace precis::runtime
+
+#endif  // PRECIS_RUNTIME_REQUEST_H_

@@ -1,0 +1,26 @@
+#ifndef PRECIS_RUNTIME_SAMPLING_SAMPLER_H_
+#define PRECIS_RUNTIME_SAMPLING_SAMPLER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "runtime/request.h"
+
+namespace precis::runtime {
+
+// All that the choice of one token depends on besides the logits.
+struct SamplingContext {
+  const GenerationOptions* options = nullptr;
+  absl::Span<const int32_t> prompt;     // for the repetition penalty
+  absl::Span<const int32_t> generated;  // so far; its size is also the step number that seeds the choice
+  int32_t end_of_text = -1;             // suppressed while generated.size() < min_new_tokens
+};
+
+// Chooses the next token. `logits` is changed in place. A pure function of its arguments: the random number is a counter-based
+// hash (Philox 4x32-10, Salmon et al. 2011) of (seed, step). Order as in transformers: repetition penalty, no-repeat n-gram, minimum length, temperature, top-k, top-p.
+int32_t SampleToken(absl::Span<float> logits, const SamplingContext& context);
+
+}  // namespace precis::runtime
+
+#endif  // PRECIS_RUNTIME_SAMPLING_SAMPLER_H_
