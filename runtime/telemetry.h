@@ -51,6 +51,16 @@ struct GaugeSnapshot {
   int64_t weights_bytes = 0;
   int64_t activations_bytes = 0, activations_bytes_peak = 0;
   int64_t attention_workspace_bytes = 0, attention_workspace_bytes_peak = 0;
+  // The part of each model and backend in the numbers above, where it is known; the rest is shown as not attributed.
+  struct Share {
+    std::string_view model;
+    std::string_view attention_backend;
+    int running = 0;
+    int waiting[kPriorities] = {};
+    int64_t kv_bytes = 0;  // held by its requests
+  };
+  const Share* shares = nullptr;
+  int share_count = 0;
 };
 
 // What the engine tells the world; implemented by the server over Prometheus. Methods are called from the engine's threads and from

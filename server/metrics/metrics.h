@@ -1,11 +1,13 @@
 #ifndef PRECIS_SERVER_METRICS_METRICS_H_
 #define PRECIS_SERVER_METRICS_METRICS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "absl/time/time.h"
 #include "runtime/telemetry.h"
 
 namespace precis::server {
@@ -17,7 +19,8 @@ class Metrics : public runtime::Telemetry {
   struct BuildInfo {
     std::string version, commit, compiler, isa;
   };
-  static std::unique_ptr<Metrics> Create(const BuildInfo& build);
+  // Past `max_label_sets` distinct sets of request labels, new ones are counted under "other".
+  static std::unique_ptr<Metrics> Create(const BuildInfo& build, size_t max_label_sets = 1000);
   ~Metrics() override = default;
 
   // Every call of Summarize, StreamSummarize and every request of SummarizeMany, whatever became of it.
