@@ -1,0 +1,97 @@
+// A tokenizer behind a pipe, for tests and benchmarks in other languages.
+//
+//   tokenizer_probe encode|words|roundtrip DIR   reads texts, answers each with its token ids, with the lengths
+//                                                of its words, or with its tokens decoded
+//   tokenizer_probe bench DIR                    reads texts, then encodes them all; prints what it took as JSON
+//
+// A text is a little-endian uint32 of its length and its bytes. An answer is the same, where the ids and
+// lengths are int32.
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/tokenizer.h"
+#include "runtime/tokenizer/pretokenizer.h"
+
+namespace {
+
+using precis::runtime::Tokenizer;
+
+std::optional<std::string> ReadText() {
+  uint32_t size = 0;
+  if (std::fread(&size, sizeof(size), 1, stdin) != 1) return std::nullopt;
+  std::string text(size, '\0');
+  if (std::fread(text.data(), 1, size, stdin) != size) return std::nullopt;
+  return text;
+}
+
+void Answer(const void* data, size_t size) {
+  const auto length = static_cast<uint32_t>(size);
+  std::fwrite(&length, sizeof(length), 1, stdout);
+  std::fwrite(data, 1, size, stdout);
+  std::fflush(stdout);
+}
+
+std::vector<int32_t> WordLengths(std::string_view text) {
+  std::vector<int32_t> lengths;
+  for (size_t pos = 0; pos < text.size();) {
+    const size_t end = precis::runtime::WordEnd(text, pos);
+    lengths.push_back(static_cast<int32_t>(end - pos));
+    pos = end;
+  }
+  return lengths;
+}
+
+void Serve(const Tokenizer& tokenizer, std::string_view mode) {
+  while (const std::optional<std::string> text = ReadText()) {
+    if (mode == "roundtrip") {
+      const std::string bytes = tokenizer.DecodeBytes(tokenizer.Encode(*text));
+      Answer(bytes.data(), bytes.size());
+    } else {
+      const std::vector<int32_t> numbers = mode == "words" ? WordLengths(*text) : tokenizer.Encode(*text);
+      Answer(numbers.data(), numbers.size() * sizeof(int32_t));
+    }
+  }
+}
+
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void Bench(const Tokenizer& tokenizer, double load_seconds) {
+  std::vector<std::string> texts;
+  size_t bytes = 0;
+  while (std::optional<std::string> text = ReadText()) {
+    bytes += text->size();
+    texts.push_back(*std::move(text));
+  }
+  size_t tokens = 0;
+  const auto start = std::chrono::steady_clock::now();
+  for (const std::string& text : texts) tokens += tokenizer.Encode(text).size();
+  std::printf("{\"seconds\": %.6f, \"bytes\": %zu, \"tokens\": %zu, \"load_seconds\": %.6f}\n", SecondsSince(start),
+              bytes, tokens, load_seconds);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string_view mode = argc == 3 ? argv[1] : "";
+  if (mode != "encode" && mode != "words" && mode != "roundtrip" && mode != "bench") {
+    std::fprintf(stderr, "usage: tokenizer_probe encode|words|roundtrip|bench DIR\n");
+    return 2;
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const auto tokenizer = Tokenizer::Load(argv[2]);
+  if (!tokenizer.ok()) {
+    std::fprintf(stderr, "%s\n", tokenizer.status().ToString().c_str());
+    return 1;
+  }
+  const double load_seconds = SecondsSince(start);
+  mode == "bench" ? Bench(**tokenizer, load_seconds) : Serve(**tokenizer, mode);
+  return 0;
+}
