@@ -1,0 +1,39 @@
+#ifndef PRECIS_RUNTIME_MODEL_CONFIG_JSON_H_
+#define PRECIS_RUNTIME_MODEL_CONFIG_JSON_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "kernels/ops.h"
+#include "runtime/model/model_runner.h"
+
+namespace precis::runtime {
+
+inline constexpr int64_t kMaxConfigBytes = int64_t{1} << 20;
+
+// What config.json says.
+struct CheckpointConfig {
+  ModelConfig model;
+  kernels::Activation activation = kernels::Activation::kGeluTanh;
+  bool tie_word_embeddings = true;
+};
+
+// Reads a Hugging Face GPT-2 config.json. Sizes must be given and in range; options that would change what the model
+// computes and that aren't supported are refused by name; options of training and generation are ignored; options that
+// are unknown are refused by name unless they are null, false or empty. Errors start with `file_name`.
+absl::StatusOr<CheckpointConfig> ParseConfig(std::string_view json, std::string_view file_name);
+
+// The text around a document.
+struct PromptTemplate {
+  std::string prefix;
+  std::string suffix = "\nTL;DR:";
+};
+
+// Reads precis.json: {"prompt_prefix": text, "prompt_suffix": text}, both optional; unknown keys are errors.
+absl::StatusOr<PromptTemplate> ParsePromptTemplate(std::string_view json, std::string_view file_name);
+
+}  // namespace precis::runtime
+
+#endif  // PRECIS_RUNTIME_MODEL_CONFIG_JSON_H_
