@@ -43,6 +43,15 @@ class EngineSeries {
     int64_t workspace_peak_bytes = 0;
     uint64_t seen = 0;  // the last snapshot that named it
   };
+  // Compares names of either string type.
+  struct NameLess {
+    using is_transparent = void;
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      using View = std::pair<std::string_view, std::string_view>;
+      return View(a.first, a.second) < View(b.first, b.second);
+    }
+  };
   struct ProcessGauges {
     prometheus::Gauge *utilization, *weights, *workspace, *activations, *kv_peak, *workspace_peak, *activations_peak;
   };
@@ -59,7 +68,7 @@ class EngineSeries {
   ProcessGauges process_;
 
   absl::Mutex mutex_;
-  std::map<std::pair<std::string, std::string>, BackendSeries, std::less<>> backends_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<std::string, std::string>, BackendSeries, NameLess> backends_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int64_t, std::less<>> weights_ ABSL_GUARDED_BY(mutex_);  // by model
   int64_t attributed_weights_ ABSL_GUARDED_BY(mutex_) = 0;
   std::string device_ ABSL_GUARDED_BY(mutex_) = "cpu";

@@ -2,6 +2,7 @@
 #define PRECIS_SERVER_METRICS_HTTP_CONNECTION_H_
 
 #include <httplib.h>
+#include <poll.h>
 
 #include <array>
 #include <atomic>

@@ -16,7 +16,12 @@ class HttpServer {
  public:
   struct Callbacks {
     std::function<bool()> ready;
-    std::function<std::string()> status_json;  // server facts for the page: models, options, experiments; a JSON object
+    // Server facts for the page, a JSON object. Every member is optional; int64 may be strings, as protobuf writes them:
+    //   {"version": "", "commit": "", "isa": "", "device": "cpu", "started_unix_seconds": 0,
+    //    "models": [precis.v1.Model with its field names],
+    //    "experiments": [{"name": "", "arms": [{"name": "", "attention_backend": "", "weight": 1}]}],
+    //    "options": {"name": value}}
+    std::function<std::string()> status_json;
   };
   // `address` is host:port; port 0 takes a free one. UNAVAILABLE if it can't be bound.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& address, Metrics* metrics,

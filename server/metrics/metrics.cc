@@ -46,7 +46,9 @@ class MetricsImpl final : public Metrics {
   void OnRefused(const RequestLabels& labels, std::string_view reason) override { CountRefusal(labels, reason); }
 
   void OnScheduled(const RequestLabels& labels, absl::Duration queue) override {
-    series_.Find(labels)->queue()->Observe(Seconds(queue));
+    RequestSeries* series = series_.Find(labels);
+    series->queue()->Observe(Seconds(queue));
+    series->StartCounters();
   }
 
   void OnPrefixCache(const RequestLabels& labels, int prompt_tokens, int cached_tokens) override {

@@ -37,6 +37,13 @@ prometheus::Histogram* RequestSeries::duration(std::string_view error_type) {
   return Histogram(MetricId::kRequestDuration, {{"error_type", std::string(error_type)}});
 }
 
+void RequestSeries::StartCounters() {
+  prompt_tokens();
+  generation_tokens();
+  truncated_tokens();
+  preemptions();
+}
+
 prometheus::Counter* RequestSeries::Counter(MetricId id, const prometheus::Labels& own) {
   prometheus::Labels labels = LabelsOf(id);
   labels.insert(own.begin(), own.end());

@@ -31,6 +31,9 @@ class RequestSeries {
   prometheus::Counter* prefix_queries() { return Get(prefix_queries_, MetricId::kPrefixCacheQueries); }
   prometheus::Counter* prefix_hits() { return Get(prefix_hits_, MetricId::kPrefixCacheHits); }
 
+  // Shows the engine's counters at zero, so that a rate sees their first step.
+  void StartCounters();
+
   // With labels of their own, looked up at each call.
   prometheus::Counter* Counter(MetricId id, const prometheus::Labels& own);
   prometheus::Histogram* Histogram(MetricId id, const prometheus::Labels& own);
