@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "kernels/attention_kinds.h"
 #include "kernels/device.h"
 #include "kernels/thread_pool.h"
 
@@ -15,9 +16,6 @@ namespace precis::kernels {
 
 // Tokens in a page of the KV cache.
 inline constexpr int kPageTokens = 16;
-
-enum class Algorithm : uint8_t { kMaterialised, kTiled };
-enum class Positions : uint8_t { kLearned, kAlibi };
 
 std::string_view AlgorithmName(Algorithm algorithm);  // "materialised", "tiled"
 std::string_view PositionsName(Positions positions);  // "learned", "alibi"
