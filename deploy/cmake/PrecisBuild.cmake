@@ -13,6 +13,7 @@ endif()
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(absl REQUIRED)
+find_package(nlohmann_json REQUIRED)
 
 add_library(precis_warnings INTERFACE)
 target_compile_options(precis_warnings INTERFACE
@@ -24,6 +25,18 @@ endif()
 if(PRECIS_SANITIZE)
   add_compile_options(-fsanitize=${PRECIS_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${PRECIS_SANITIZE})
+endif()
+
+# Fuzz targets need coverage and sanitizers in every library under them.
+if(PRECIS_BUILD_FUZZERS)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "PRECIS_BUILD_FUZZERS needs clang; the preset \"clang\" uses it")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+  if(NOT PRECIS_SANITIZE)
+    add_compile_options(-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    add_link_options(-fsanitize=address,undefined)
+  endif()
 endif()
 
 # precis_library(NAME SOURCES... DEPENDS...): a static library with root-relative includes.
