@@ -101,6 +101,10 @@ ssize_t DeadlineStream::read(char* data, size_t size) {
 }
 
 ssize_t DeadlineStream::write(const char* data, size_t size) {
+  if (!writing_) {
+    writing_ = true;
+    start_ = absl::Now();
+  }
   if (!is_writable()) return -1;
   return send(socket_, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

@@ -22,8 +22,9 @@ namespace precis::server {
 struct HttpLimits {
   int threads = 4;
   int pending_connections = 64;  // accepted and waiting for a thread; more are closed at once
-  absl::Duration deadline = absl::Seconds(10);              // from first read to last write
-  absl::Duration deadline_when_busy = absl::Milliseconds(500);  // while other connections wait for a thread
+  // For reading a request, and again for writing its answer; the shorter one while other connections wait for a thread.
+  absl::Duration deadline = absl::Seconds(10);
+  absl::Duration deadline_when_busy = absl::Milliseconds(500);
   size_t request_bytes = size_t{64} << 10;
 };
 
@@ -71,7 +72,8 @@ class DeadlineStream final : public httplib::Stream {
   const HttpLimits& limits_;
   const std::atomic<int>* const waiting_;
   const std::atomic<bool>* const stopping_;
-  const absl::Time start_;
+  absl::Time start_;  // of reading, then of writing
+  bool writing_ = false;
   size_t read_bytes_ = 0;
   std::array<char, 4096> buffer_;
   size_t begin_ = 0, end_ = 0;

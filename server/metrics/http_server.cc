@@ -51,6 +51,13 @@ std::string MakeNonce() {
   return absl::StrFormat("%08x%08x%08x%08x", random(), random(), random(), random());
 }
 
+// httplib would choose brotli at its slowest level, which takes a second for a scrape.
+void KeepGzipOnly(httplib::Request& request) {
+  const bool gzip = request.get_header_value("Accept-Encoding").find("gzip") != std::string::npos;
+  request.headers.erase("Accept-Encoding");
+  if (gzip) request.headers.emplace("Accept-Encoding", "gzip");
+}
+
 // httplib's server with our bounds on connections: it accepts, parses and routes; threads, deadlines and the end of a
 // connection are ours. One request a connection.
 class BoundedServer final : public httplib::Server {
@@ -71,7 +78,6 @@ class BoundedServer final : public httplib::Server {
 
  private:
   bool process_and_close_socket(socket_t socket) override {
-    bool served = false;
     if (BoundedPool::refused()) {
       constexpr std::string_view kBusy =
           "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -81,7 +87,7 @@ class BoundedServer final : public httplib::Server {
     }
     DeadlineStream stream(socket, limits_, &waiting_, &stopping_);
     bool closed = false;
-    served = process_request(stream, /*close_connection=*/true, closed, nullptr);
+    const bool served = process_request(stream, /*close_connection=*/true, closed, KeepGzipOnly);
     CloseGently(socket);
     return served;
   }
