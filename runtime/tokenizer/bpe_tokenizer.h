@@ -5,26 +5,15 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "runtime/tokenizer.h"
 #include "runtime/tokenizer/bpe.h"
+#include "runtime/tokenizer/bpe_definition.h"
 #include "runtime/tokenizer/merge_table.h"
 
 namespace precis::runtime {
-
-// A tokenizer as its files say it, not yet checked. Views point into the files' text or what was parsed of it.
-struct BpeDefinition {
-  struct Token {
-    std::string_view text;  // in GPT-2's byte alphabet; special tokens: as it is
-    int64_t id;
-  };
-  std::vector<Token> vocabulary;
-  std::vector<std::pair<std::string_view, std::string_view>> merges;  // lower ranks first
-  std::vector<Token> special;                                         // in the vocabulary or not
-};
 
 // The id-to-bytes half of a tokenizer.
 struct TokenSpellings {

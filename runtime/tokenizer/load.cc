@@ -8,7 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/tokenizer.h"
 #include "runtime/tokenizer/bpe_tokenizer.h"
-#include "runtime/tokenizer/tokenizer_files.h"
+#include "runtime/tokenizer/json_reader.h"
+#include "runtime/tokenizer/merges_text.h"
+#include "runtime/tokenizer/tokenizer_options.h"
 
 namespace precis::runtime {
 namespace {
@@ -41,26 +43,29 @@ bool Exists(const std::filesystem::path& path) {
   return std::filesystem::exists(path, error);
 }
 
-absl::StatusOr<std::unique_ptr<const Tokenizer>> FromJson(std::string_view json, const std::string& name) {
-  const auto root = ParseJson(json);
-  if (!root.ok()) return Prefix(root.status(), name);
-  BpeDefinition definition;
-  if (auto status = ReadTokenizerJson(*root, &definition); !status.ok()) return Prefix(status, name);
-  auto tokenizer = BpeTokenizer::Create(definition);
+using TokenizerOr = absl::StatusOr<std::unique_ptr<const Tokenizer>>;
+
+TokenizerOr FromJson(std::string_view text, const std::string& name) {
+  absl::StatusOr<TokenizerJson> json = ReadTokenizerJson(text);
+  if (!json.ok()) return Prefix(json.status(), name);
+  if (auto status = CheckTokenizerJson(&*json); !status.ok()) return Prefix(status, name);
+  TokenizerOr tokenizer = BpeTokenizer::Create(json->definition);
   if (!tokenizer.ok()) return Prefix(tokenizer.status(), name);
   return tokenizer;
 }
 
-absl::StatusOr<std::unique_ptr<const Tokenizer>> FromFiles(std::string_view vocab_json, std::string_view merges,
-                                                           const std::string& folder) {
+TokenizerOr FromFiles(std::string_view vocab_json, std::string_view merges, const std::string& folder) {
   const std::string vocab_name = absl::StrCat(folder, "vocab.json");
-  const std::string merges_name = absl::StrCat(folder, "merges.txt");
-  const auto root = ParseJson(vocab_json);
-  if (!root.ok()) return Prefix(root.status(), vocab_name);
-  BpeDefinition definition;
-  if (auto status = ReadVocabulary(*root, &definition); !status.ok()) return Prefix(status, vocab_name);
-  if (auto status = ReadMergesText(merges, &definition); !status.ok()) return Prefix(status, merges_name);
-  auto tokenizer = BpeTokenizer::Create(definition);
+  absl::StatusOr<TokenizerJson> vocab = ReadVocabJson(vocab_json);
+  if (!vocab.ok()) return Prefix(vocab.status(), vocab_name);
+  if (!vocab->has_vocabulary) {
+    return absl::InvalidArgumentError(absl::StrCat(vocab_name, ": the content is of type ", vocab->rest.type_name(),
+                                                   "; it must be an object of tokens and their ids"));
+  }
+  if (auto status = ReadMergesText(merges, &vocab->definition); !status.ok()) {
+    return Prefix(status, absl::StrCat(folder, "merges.txt"));
+  }
+  TokenizerOr tokenizer = BpeTokenizer::Create(vocab->definition);
   if (!tokenizer.ok()) return Prefix(tokenizer.status(), absl::StrCat(vocab_name, " with merges.txt"));
   return tokenizer;
 }

@@ -1,11 +1,10 @@
-// tokenizer.json, as Hugging Face's `tokenizers` writes it.
-#include <initializer_list>
+#include "runtime/tokenizer/tokenizer_options.h"
+
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/tokenizer/excerpt.h"
-#include "runtime/tokenizer/tokenizer_files.h"
 
 namespace precis::runtime {
 namespace {
@@ -74,26 +73,6 @@ absl::Status CheckModelOptions(const json& model) {
   return absl::OkStatus();
 }
 
-// Merges are ["a b", ...] in old files and [["a", "b"], ...] in new ones.
-absl::Status ReadMerges(const json& merges, BpeDefinition* definition) {
-  if (!merges.is_array()) return Unsupported("model.merges", merges, "an array of pairs");
-  definition->merges.reserve(merges.size());
-  for (size_t i = 0; i < merges.size(); ++i) {
-    const json& merge = merges[i];
-    if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
-      definition->merges.emplace_back(merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>());
-      continue;
-    }
-    const std::string_view text = merge.is_string() ? std::string_view(merge.get_ref<const std::string&>()) : "";
-    const size_t space = text.find(' ');
-    if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) {
-      return Unsupported(absl::StrCat("model.merges[", i, "]"), merge, "\"left right\" or [\"left\", \"right\"]");
-    }
-    definition->merges.emplace_back(text.substr(0, space), text.substr(space + 1));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status ReadAddedTokens(const json& added, BpeDefinition* definition) {
   if (added.is_null()) return absl::OkStatus();
   if (!added.is_array()) return Unsupported("added_tokens", added, "an array");
@@ -115,15 +94,16 @@ absl::Status ReadAddedTokens(const json& added, BpeDefinition* definition) {
 
 }  // namespace
 
-absl::Status ReadTokenizerJson(const json& root, BpeDefinition* definition) {
+absl::Status CheckTokenizerJson(TokenizerJson* json) {
+  const nlohmann::json& root = json->rest;
   if (!root.is_object()) return Unsupported("the file's content", root, "an object");
-  const json& model = Member(root, "model");
+  const nlohmann::json& model = Member(root, "model");
   if (!model.is_object()) return Unsupported("model", model, "an object");
   if (auto status = CheckModelOptions(model); !status.ok()) return status;
   if (auto status = CheckStages(root); !status.ok()) return status;
-  if (auto status = ReadVocabulary(Member(model, "vocab"), definition); !status.ok()) return status;
-  if (auto status = ReadMerges(Member(model, "merges"), definition); !status.ok()) return status;
-  return ReadAddedTokens(Member(root, "added_tokens"), definition);
+  if (!json->has_vocabulary) return Unsupported("model.vocab", Member(model, "vocab"), "an object");
+  if (!json->has_merges) return Unsupported("model.merges", Member(model, "merges"), "an array");
+  return ReadAddedTokens(Member(root, "added_tokens"), &json->definition);
 }
 
 }  // namespace precis::runtime
