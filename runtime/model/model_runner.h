@@ -41,6 +41,8 @@ struct StepRow {
   const SamplingContext* sampling = nullptr;
   // If set: receives vocab_size logits of the last token (tests, evaluation).
   float* logits = nullptr;
+  // These tokens were generated before a preemption and are run again. A device whose prefill and decode differ in bits runs them as decode.
+  bool replay = false;
 };
 
 struct StepOutput {

@@ -1,0 +1,97 @@
+#ifndef PRECIS_RUNTIME_ENGINE_ENGINE_IMPL_H_
+#define PRECIS_RUNTIME_ENGINE_ENGINE_IMPL_H_
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "runtime/engine.h"
+#include "runtime/engine/clock.h"
+#include "runtime/engine/delivery.h"
+#include "runtime/engine/job.h"
+#include "runtime/engine/service_rate.h"
+#include "runtime/engine/step_executor.h"
+#include "runtime/scheduler/scheduler.h"
+
+namespace precis::runtime {
+
+// Threads:
+//   engine    plans, runs the models, ends running requests. Alone it touches runners, pages and running sequences' tokens.
+//   timer     ends what waits past its deadline, whatever the engine thread is doing; reports gauges after changes of the queue.
+//   delivery  calls the requests' callbacks.
+//   callers   Submit tokenises and enqueues; Cancel ends what waits and marks what runs.
+// mu_ guards the scheduler and the jobs; it is never held while a model runs or a callback is called.
+class EngineImpl final : public Engine {
+ public:
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(std::unique_ptr<Catalog> catalog,
+                                                        const EngineOptions& options, Telemetry* telemetry);
+  ~EngineImpl() override;
+
+  absl::StatusOr<RequestId> Submit(Request request, RequestCallbacks callbacks) override;
+  void Cancel(RequestId id) override;
+  void Drain(absl::Duration bound) override;
+  const Catalog& catalog() const override { return *catalog_; }
+  Load load() const override;
+
+ private:
+  using Ended = std::vector<std::unique_ptr<Sequence>>;
+
+  EngineImpl(std::unique_ptr<Catalog> catalog, const EngineOptions& options, Telemetry* telemetry);
+  absl::Status Start();
+
+  absl::Status Refuse(const RequestLabels& labels, RejectReason reason, absl::Status status);
+  absl::Status CheckAcceptable(const Catalog::Choice& choice, absl::Time deadline, RejectReason* reason);
+
+  absl::StatusOr<RequestId> Enqueue(SequenceSpec spec, std::unique_ptr<Job> job);
+
+  // Engine thread.
+  void RunEngine();
+  void Step();
+  std::vector<ExecutedRow> PlanStep();
+  void FinishRows(absl::Span<const ExecutedRow> rows);
+  void FailRows(absl::Span<const ExecutedRow> rows, const absl::Status& status);
+
+  // Timer thread.
+  void RunTimer();
+
+  // Answers what was cut short. The sequences hold no pages any more.
+  void EndCutShort(Ended ended, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Answers one and forgets it.
+  void End(const Sequence& sequence, absl::StatusOr<FinishReason> reason, std::string delta, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void EndAll(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ReportGauges() ABSL_LOCKS_EXCLUDED(mu_, gauges_mu_);
+  GaugeSnapshot Gauges() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  Load LoadLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+
+  const std::unique_ptr<Catalog> catalog_;
+  const EngineOptions options_;
+  Telemetry* const telemetry_;  // never null
+  const EngineClock clock_;
+  Delivery delivery_;
+  std::unique_ptr<StepExecutor> executor_;  // engine thread
+
+  mutable absl::Mutex mu_;
+  absl::CondVar work_;   // there is something to plan, or stopping_
+  absl::CondVar timer_;  // the next deadline changed, gauges changed, or stopping_
+  absl::CondVar done_;   // jobs_ became empty
+  KvCache cache_ ABSL_GUARDED_BY(mu_);
+  Scheduler scheduler_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<SequenceId, std::unique_ptr<Job>> jobs_ ABSL_GUARDED_BY(mu_);
+  ServiceRate rate_ ABSL_GUARDED_BY(mu_);
+  StepExecutor::Memory memory_ ABSL_GUARDED_BY(mu_);  // of the executor, as of the last step
+  bool gauges_changed_ ABSL_GUARDED_BY(mu_) = false;
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+
+  absl::Mutex gauges_mu_ ABSL_ACQUIRED_BEFORE(mu_);  // keeps snapshots in order
+  std::thread engine_thread_;
+  std::thread timer_thread_;
+};
+
+}  // namespace precis::runtime
+
+#endif  // PRECIS_RUNTIME_ENGINE_ENGINE_IMPL_H_

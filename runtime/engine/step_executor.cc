@@ -1,0 +1,117 @@
+#include "runtime/engine/step_executor.h"
+
+#include <algorithm>
+
+namespace precis::runtime {
+namespace {
+
+// Attention is timed in one step of so many.
+constexpr int kTimedStepInterval = 8;
+
+absl::Span<const int32_t> TokensOf(const PlannedRow& row) {
+  const Sequence& sequence = *row.sequence;
+  const int prompt = sequence.prompt_tokens();
+  // A row never crosses the end of the prompt.
+  return row.position < prompt ? absl::MakeConstSpan(sequence.spec.prompt).subspan(row.position, row.count)
+                               : absl::MakeConstSpan(sequence.generated).subspan(row.position - prompt, row.count);
+}
+
+Phase PhaseOf(const PlannedRow& row) {
+  return row.position < row.sequence->prompt_tokens() ? Phase::kPrefill : Phase::kDecode;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Catalog& catalog,
+                                                                   const std::vector<int64_t>& pages,
+                                                                   int64_t attention_workspace_bytes,
+                                                                   Telemetry* telemetry) {
+  auto executor = std::unique_ptr<StepExecutor>(new StepExecutor(catalog, telemetry));
+  const auto checkpoints = catalog.all_checkpoints();
+  for (size_t i = 0; i < checkpoints.size(); ++i) {
+    ModelRunner& runner = *checkpoints[i]->runner;
+    // Pools that share a budget must not hold memory in larger pieces than pages.
+    auto arena = KvArena::Create(pages[i], runner.page_bytes(), /*huge_pages=*/checkpoints.size() == 1);
+    if (!arena.ok()) return arena.status();
+    executor->arenas_.push_back(*std::move(arena));
+    runner.SetLimits(attention_workspace_bytes);
+  }
+  return executor;
+}
+
+absl::Status StepExecutor::Run(int pool, absl::Span<ExecutedRow> rows, const EngineClock& clock) {
+  BuildRows(pool, rows);
+  const KvMemory memory = {arenas_[pool]->base(), arenas_[pool]->pages()};
+  const bool timed = steps_++ % kTimedStepInterval == 0;
+  const absl::Time start = clock.Now();
+  stats_.variants.clear();
+  absl::Status status = catalog_.all_checkpoints()[pool]->runner->Step(step_rows_, memory, timed,
+                                                                       absl::MakeSpan(outputs_), &stats_);
+  if (!status.ok()) return status;
+  for (size_t i = 0; i < rows.size(); ++i) rows[i].token = outputs_[i].token;
+  Account(rows);
+  if (telemetry_ != nullptr) Report(rows, clock.Now() - start, timed);
+  return absl::OkStatus();
+}
+
+void StepExecutor::BuildRows(int pool, absl::Span<const ExecutedRow> rows) {
+  const Checkpoint& checkpoint = *catalog_.all_checkpoints()[pool];
+  step_rows_.assign(rows.size(), StepRow());
+  contexts_.assign(rows.size(), SamplingContext());
+  outputs_.assign(rows.size(), StepOutput());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const PlannedRow& row = rows[i].row;
+    StepRow& step_row = step_rows_[i];
+    step_row.tokens = TokensOf(row);
+    step_row.position = row.position;
+    step_row.block_table = row.sequence->pages.data();
+    step_row.variant = rows[i].job->choice.variant;
+    step_row.replay = row.replay;
+    if (!row.sample) continue;
+    contexts_[i] = {&rows[i].job->options, row.sequence->spec.prompt, row.sequence->generated,
+                    EndOfText(checkpoint)};
+    step_row.sampling = &contexts_[i];
+  }
+}
+
+void StepExecutor::Account(absl::Span<ExecutedRow> rows) {
+  memory_.activations_bytes = stats_.activations_bytes;
+  memory_.activations_bytes_peak = std::max(memory_.activations_bytes_peak, stats_.activations_bytes);
+  memory_.workspace_bytes = 0;
+  for (const VariantStats& stats : stats_.variants) {
+    memory_.workspace_bytes = std::max(memory_.workspace_bytes, stats.workspace_bytes);
+    for (ExecutedRow& row : rows) {
+      if (row.job->choice.variant != stats.variant) continue;
+      row.job->workspace_peak_bytes = std::max(row.job->workspace_peak_bytes, stats.workspace_bytes);
+    }
+  }
+  memory_.workspace_bytes_peak = std::max(memory_.workspace_bytes_peak, memory_.workspace_bytes);
+}
+
+void StepExecutor::Report(absl::Span<const ExecutedRow> rows, absl::Duration duration, bool timed) {
+  StepEvent event;
+  event.duration = duration;
+  for (const ExecutedRow& row : rows) {
+    const bool prefill = PhaseOf(row.row) == Phase::kPrefill || row.row.replay;
+    ++(prefill ? event.prefill_rows : event.decode_rows);
+    (prefill ? event.prefill_tokens : event.decode_tokens) += row.row.count;
+    event.mixed |= row.job->choice.variant != rows.front().job->choice.variant;
+  }
+  std::vector<StepEvent::AttentionTime> attention;
+  for (const VariantStats& stats : stats_.variants) {
+    int balance = 0;
+    for (const ExecutedRow& row : rows) {
+      if (row.job->choice.variant == stats.variant) balance += PhaseOf(row.row) == Phase::kPrefill ? 1 : -1;
+    }
+    attention.push_back({stats.variant->name, rows.front().job->choice.model->name,
+                         balance > 0 ? Phase::kPrefill : Phase::kDecode, stats.attention_time,
+                         stats.workspace_bytes});
+  }
+  if (timed) {
+    event.attention = attention.data();
+    event.attention_count = static_cast<int>(attention.size());
+  }
+  telemetry_->OnStep(event);
+}
+
+}  // namespace precis::runtime

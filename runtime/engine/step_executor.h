@@ -1,0 +1,64 @@
+#ifndef PRECIS_RUNTIME_ENGINE_STEP_EXECUTOR_H_
+#define PRECIS_RUNTIME_ENGINE_STEP_EXECUTOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "runtime/engine/clock.h"
+#include "runtime/engine/job.h"
+#include "runtime/memory/kv_arena.h"
+#include "runtime/scheduler/scheduler.h"
+
+namespace precis::runtime {
+
+// A planned row with its request, and what became of it.
+struct ExecutedRow {
+  PlannedRow row;
+  Job* job;
+  int32_t token = -1;  // if row.sample
+};
+
+// Runs the rows of plans on the checkpoints' runners, whose KV memory it owns. Not thread-safe: the engine thread's.
+class StepExecutor {
+ public:
+  // One arena for each checkpoint, large enough for the whole budget.
+  static absl::StatusOr<std::unique_ptr<StepExecutor>> Create(const Catalog& catalog,
+                                                              const std::vector<int64_t>& pages,
+                                                              int64_t attention_workspace_bytes,
+                                                              Telemetry* telemetry);
+
+  // Runs rows of one pool in one step of its runner.
+  absl::Status Run(int pool, absl::Span<ExecutedRow> rows, const EngineClock& clock);
+  void Discard(int pool, int32_t page) { arenas_[pool]->Discard(page); }
+
+  struct Memory {
+    int64_t activations_bytes = 0, activations_bytes_peak = 0;
+    int64_t workspace_bytes = 0, workspace_bytes_peak = 0;
+  };
+  const Memory& memory() const { return memory_; }
+
+ private:
+  StepExecutor(const Catalog& catalog, Telemetry* telemetry) : catalog_(catalog), telemetry_(telemetry) {}
+  void BuildRows(int pool, absl::Span<const ExecutedRow> rows);
+  void Account(absl::Span<ExecutedRow> rows);
+  void Report(absl::Span<const ExecutedRow> rows, absl::Duration duration, bool timed);
+
+  const Catalog& catalog_;
+  Telemetry* const telemetry_;
+  std::vector<std::unique_ptr<KvArena>> arenas_;
+  Memory memory_;
+  int64_t steps_ = 0;
+  // Of the current step; kept for their memory.
+  std::vector<StepRow> step_rows_;
+  std::vector<SamplingContext> contexts_;
+  std::vector<StepOutput> outputs_;
+  StepStats stats_;
+};
+
+}  // namespace precis::runtime
+
+#endif  // PRECIS_RUNTIME_ENGINE_STEP_EXECUTOR_H_

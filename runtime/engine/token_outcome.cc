@@ -1,0 +1,44 @@
+#include "runtime/engine/token_outcome.h"
+
+namespace precis::runtime {
+namespace {
+
+void ReportToken(const Sequence& sequence, Job* job, bool ends_text, absl::Time now, Telemetry* telemetry) {
+  if (job->first_token == absl::InfiniteFuture()) {
+    job->first_token = now;
+    telemetry->OnFirstToken(job->labels(), now - sequence.submitted, now - sequence.admitted);
+  } else if (!ends_text) {
+    telemetry->OnToken(job->labels(), now - job->last_token);
+  }
+  job->last_token = now;
+}
+
+}  // namespace
+
+TokenOutcome TakeToken(const ExecutedRow& row, absl::Time now, Telemetry* telemetry) {
+  const Sequence& sequence = *row.row.sequence;
+  Job& job = *row.job;
+  const Checkpoint& checkpoint = *job.choice.checkpoint;
+  const bool ends_text = row.token == EndOfText(checkpoint);
+  ReportToken(sequence, &job, ends_text, now, telemetry);
+  TokenOutcome outcome;
+  if (ends_text) {
+    outcome.finished = FinishReason::kEndOfText;
+    job.text.Finish(&outcome.delta);
+    return outcome;
+  }
+  outcome.keep = true;
+  if (job.text.Push(row.token, &outcome.delta)) {
+    outcome.finished = FinishReason::kStopSequence;
+    return outcome;
+  }
+  if (static_cast<int>(sequence.generated.size()) + 1 >= sequence.spec.max_new_tokens) {
+    outcome.finished = FinishReason::kMaxNewTokens;
+  } else if (sequence.known_tokens() + 1 >= checkpoint.runner->context_tokens()) {
+    outcome.finished = FinishReason::kContextFull;
+  }
+  if (outcome.finished.has_value()) job.text.Finish(&outcome.delta);
+  return outcome;
+}
+
+}  // namespace precis::runtime
