@@ -1,0 +1,24 @@
+"""Client of the Precis summarisation service.
+
+    from precis_client import Request, SummarizerClient
+
+    with SummarizerClient("127.0.0.1:50051") as client:
+        print(client.summarize(Request(text, backend="flash")).text)
+
+`AsyncSummarizerClient` is the same for asyncio.
+"""
+
+from .aio import AsyncSummarizerClient, AsyncSummaryStream
+from .client import SummarizerClient, SummaryStream
+from .errors import (DeadlineExceeded, InvalidRequest, NotFound, Overloaded, PrecisError, RequestCancelled,
+                     Unauthenticated, Unavailable)
+from .retry import RetryPolicy
+from .types import (Accounting, Assignment, Backend, Backends, Checkpoint, GenerationOptions, Health, Model,
+                    Request, Summary, Tls)
+
+__all__ = [
+    "Accounting", "Assignment", "AsyncSummarizerClient", "AsyncSummaryStream", "Backend", "Backends", "Checkpoint",
+    "DeadlineExceeded", "GenerationOptions", "Health", "InvalidRequest", "Model", "NotFound", "Overloaded",
+    "PrecisError", "Request", "RequestCancelled", "RetryPolicy", "Summary", "SummarizerClient", "SummaryStream",
+    "Tls", "Unauthenticated", "Unavailable",
+]
