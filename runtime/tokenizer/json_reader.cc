@@ -65,7 +65,7 @@ class Sax {
   bool start_array(size_t) {
     if (place_ == kMerges) {
       place_ = kMergePair;
-      halves_ = 0;
+      half_count_ = 0;
       return true;
     }
     if (AtModel("merges")) {
@@ -77,9 +77,10 @@ class Sax {
   }
 
   bool end_array() {
-    if (place_ == kMergePair) return halves_ == 2 ? (place_ = kMerges, true) : BadMerge();
-    if (place_ == kMerges) return place_ = kRest, true;
-    return Close();
+    if (place_ == kMergePair) return EndPair();
+    if (place_ != kMerges) return Close();
+    place_ = kRest;
+    return true;
   }
 
   bool parse_error(size_t position, const std::string&, const json::exception& error) {
@@ -131,12 +132,15 @@ class Sax {
   }
 
   bool MergeHalf(std::string_view half) {
-    if (halves_ == 2) return BadMerge();
-    if (halves_++ == 0) {
-      left_ = half;
-    } else {
-      result_.definition.merges.emplace_back(left_, half);
-    }
+    if (half_count_ == 2) return BadMerge();
+    halves_[half_count_++] = half;
+    return true;
+  }
+
+  bool EndPair() {
+    if (half_count_ != 2) return BadMerge();
+    result_.definition.merges.emplace_back(halves_[0], halves_[1]);
+    place_ = kMerges;
     return true;
   }
 
@@ -177,9 +181,9 @@ class Sax {
   Place place_;
   std::string error_;
   std::string key_;
-  std::string_view token_;     // the key, in the vocabulary
-  std::string_view left_;      // of the merge that is being read
-  int halves_ = 0;             // of that merge, so far
+  std::string_view token_;        // the key, in the vocabulary
+  std::string_view halves_[2];    // of the merge that is being read
+  int half_count_ = 0;
   std::vector<json*> stack_;   // the open objects and arrays of `rest`
   size_t model_depth_ = 0;     // of the open object `model` on the stack, 0 outside it
 };

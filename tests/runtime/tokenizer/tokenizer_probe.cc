@@ -1,15 +1,18 @@
 // A tokenizer behind a pipe, for tests and benchmarks in other languages.
 //
-//   tokenizer_probe encode|words|roundtrip DIR   reads texts, answers each with its token ids, with the lengths
-//                                                of its words, or with its tokens decoded
-//   tokenizer_probe bench DIR                    reads texts, then encodes them all; prints what it took as JSON
+//   tokenizer_probe MODE DIR   reads texts; answers each by MODE:
+//       encode      its token ids
+//       words       the lengths of its words
+//       roundtrip   its tokens decoded
+//       repair      itself with what is no UTF-8 replaced
+//       stream      its tokens through the streaming decoder
+//   tokenizer_probe bench DIR  reads texts, then encodes them all; prints what it took as JSON
 //
 // A text is a little-endian uint32 of its length and its bytes. An answer is the same, where the ids and
 // lengths are int32.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -47,16 +50,31 @@ std::vector<int32_t> WordLengths(std::string_view text) {
   return lengths;
 }
 
-void Serve(const Tokenizer& tokenizer, std::string_view mode) {
-  while (const std::optional<std::string> text = ReadText()) {
-    if (mode == "roundtrip") {
-      const std::string bytes = tokenizer.DecodeBytes(tokenizer.Encode(*text));
-      Answer(bytes.data(), bytes.size());
-    } else {
-      const std::vector<int32_t> numbers = mode == "words" ? WordLengths(*text) : tokenizer.Encode(*text);
-      Answer(numbers.data(), numbers.size() * sizeof(int32_t));
-    }
+std::string Stream(const Tokenizer& tokenizer, std::string_view text) {
+  precis::runtime::StreamingDecoder decoder(tokenizer);
+  std::string streamed;
+  for (const int32_t id : tokenizer.Encode(text)) streamed += decoder.Push(id);
+  return streamed + decoder.Finish();
+}
+
+using Mode = void (*)(const Tokenizer&, const std::string&);
+
+void AnswerNumbers(const std::vector<int32_t>& numbers) { Answer(numbers.data(), numbers.size() * sizeof(int32_t)); }
+
+void AnswerText(const std::string& text) { Answer(text.data(), text.size()); }
+
+// How to answer a text, or null.
+Mode FindMode(std::string_view name) {
+  if (name == "encode") return [](const Tokenizer& t, const std::string& text) { AnswerNumbers(t.Encode(text)); };
+  if (name == "words") return [](const Tokenizer&, const std::string& text) { AnswerNumbers(WordLengths(text)); };
+  if (name == "roundtrip") {
+    return [](const Tokenizer& t, const std::string& text) { AnswerText(t.DecodeBytes(t.Encode(text))); };
   }
+  if (name == "repair") {
+    return [](const Tokenizer&, const std::string& text) { AnswerText(precis::runtime::ReplaceInvalidUtf8(text)); };
+  }
+  if (name == "stream") return [](const Tokenizer& t, const std::string& text) { AnswerText(Stream(t, text)); };
+  return nullptr;
 }
 
 double SecondsSince(std::chrono::steady_clock::time_point start) {
@@ -80,9 +98,10 @@ void Bench(const Tokenizer& tokenizer, double load_seconds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string_view mode = argc == 3 ? argv[1] : "";
-  if (mode != "encode" && mode != "words" && mode != "roundtrip" && mode != "bench") {
-    std::fprintf(stderr, "usage: tokenizer_probe encode|words|roundtrip|bench DIR\n");
+  const std::string_view name = argc == 3 ? argv[1] : "";
+  const Mode mode = FindMode(name);
+  if (mode == nullptr && name != "bench") {
+    std::fprintf(stderr, "usage: tokenizer_probe encode|words|roundtrip|repair|stream|bench DIR\n");
     return 2;
   }
   const auto start = std::chrono::steady_clock::now();
@@ -92,6 +111,10 @@ int main(int argc, char** argv) {
     return 1;
   }
   const double load_seconds = SecondsSince(start);
-  mode == "bench" ? Bench(**tokenizer, load_seconds) : Serve(**tokenizer, mode);
+  if (mode == nullptr) {
+    Bench(**tokenizer, load_seconds);
+    return 0;
+  }
+  while (const std::optional<std::string> text = ReadText()) mode(**tokenizer, *text);
   return 0;
 }
