@@ -20,11 +20,11 @@ namespace precis::server {
 
 // Bounds that hold for every connection, so that no peer can hold a thread.
 struct HttpLimits {
-  int threads = 4;
+  int threads = 16;
   int pending_connections = 64;  // accepted and waiting for a thread; more are closed at once
   // For reading a request, and again for writing its answer; the shorter one while other connections wait for a thread.
   absl::Duration deadline = absl::Seconds(10);
-  absl::Duration deadline_when_busy = absl::Milliseconds(500);
+  absl::Duration deadline_when_busy = absl::Milliseconds(250);
   size_t request_bytes = size_t{64} << 10;
 };
 

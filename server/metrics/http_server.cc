@@ -9,12 +9,15 @@
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "server/metrics/http_connection.h"
 #include "server/metrics/status_page.h"
 
@@ -71,6 +74,8 @@ class BoundedServer final : public httplib::Server {
     });
     set_payload_max_length(0);
   }
+  // httplib listens with a backlog of 5, so that a burst of connections would wait for TCP's retries.
+  void WidenBacklog() { ::listen(svr_sock_, SOMAXCONN); }
   void Stop() {
     stopping_.store(true);
     stop();
@@ -97,9 +102,31 @@ class BoundedServer final : public httplib::Server {
   std::atomic<bool> stopping_{false};
 };
 
+// Writes the registry for scrapes that come at once only once: an answer is shared by all who asked before it was begun.
+class Scraper {
+ public:
+  explicit Scraper(Metrics* metrics) : metrics_(metrics) {}
+
+  std::shared_ptr<const std::string> Scrape() {
+    const absl::Time asked = absl::Now();
+    absl::MutexLock lock(&mutex_);
+    if (text_ == nullptr || begun_ < asked) {
+      begun_ = absl::Now();
+      text_ = std::make_shared<const std::string>(metrics_->Serialize());
+    }
+    return text_;
+  }
+
+ private:
+  Metrics* const metrics_;
+  absl::Mutex mutex_;
+  absl::Time begun_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const std::string> text_ ABSL_GUARDED_BY(mutex_);
+};
+
 class HttpServerImpl final : public HttpServer {
  public:
-  HttpServerImpl(Metrics* metrics, Callbacks callbacks) : metrics_(metrics), callbacks_(std::move(callbacks)) {
+  HttpServerImpl(Metrics* metrics, Callbacks callbacks) : scraper_(metrics), callbacks_(std::move(callbacks)) {
     AddHeaders();
     AddPages();
   }
@@ -121,6 +148,7 @@ class HttpServerImpl final : public HttpServer {
                                                  " for metrics: the port is taken or the address is not ours; "
                                                  "choose another with --metrics-listen"));
     }
+    server_.WidenBacklog();
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     // httplib's stop() is lost on a server that does not run yet.
     while (!server_.is_running()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -158,7 +186,7 @@ class HttpServerImpl final : public HttpServer {
 
   void AddPages() {
     server_.Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
-      response.set_content(metrics_->Serialize(), "text/plain; version=0.0.4; charset=utf-8");
+      response.set_content(*scraper_.Scrape(), "text/plain; version=0.0.4; charset=utf-8");
     });
     server_.Get("/healthz", [](const httplib::Request&, httplib::Response& response) {
       response.set_content("ok\n", kPlain);
@@ -181,7 +209,7 @@ class HttpServerImpl final : public HttpServer {
     });
   }
 
-  Metrics* const metrics_;
+  Scraper scraper_;
   const Callbacks callbacks_;
   BoundedServer server_;
   int port_ = 0;

@@ -109,7 +109,7 @@ class TimeChart {
     const width = this.figure.clientWidth;
     if (!width || !this.times) return;
     const height = this.options.height || 170;
-    this.frame = {left: 52, top: 8, width: Math.max(10, width - 52 - 12), height: height - 8 - 22};
+    this.frame = {left: 58, top: 8, width: Math.max(10, width - 58 - 12), height: height - 8 - 22};
     this.svg.setAttribute('width', width);
     this.svg.setAttribute('height', height);
     this.svg.replaceChildren();

@@ -50,6 +50,11 @@ void SyntheticLoad::Arrive(absl::Duration step) {
       Job job = {&backend, in_experiment, static_cast<int>(random_() % 3), 200 + static_cast<int>(random_() % 700),
                  20 + static_cast<int>(random_() % 60)};
       if (in_experiment) metrics_->OnAssignment("flash-rollout", LabelsOf(job).arm, "assigned");
+      if (random_() % 50 == 0) {
+        metrics_->OnRefused(LabelsOf(job), "quota");
+        metrics_->OnRpcFinished(LabelsOf(job), "RESOURCE_EXHAUSTED", "", absl::Milliseconds(1));
+        continue;
+      }
       if (waiting_.size() >= kMaxWaiting) {
         metrics_->OnRejected(LabelsOf(job), runtime::RejectReason::kQueueFull);
         metrics_->OnRpcFinished(LabelsOf(job), "RESOURCE_EXHAUSTED", "", absl::Milliseconds(1));
@@ -68,6 +73,7 @@ void SyntheticLoad::Schedule() {
     job.prefill = absl::Milliseconds(job.backend->prefill_ms * job.prompt_tokens / 500 * Jitter(0.15));
     metrics_->OnScheduled(LabelsOf(job), job.queue);
     metrics_->OnPrefixCache(LabelsOf(job), job.prompt_tokens, random_() % 5 == 0 ? 128 : 0);
+    if (random_() % 30 == 0) metrics_->OnPreempted(LabelsOf(job));
     running_.push_back(job);
   }
 }
@@ -153,12 +159,17 @@ void SyntheticLoad::Report(absl::Duration step, int decoded) {
   metrics_->OnGauges(snapshot);
 
   std::vector<runtime::StepEvent::AttentionTime> parts;
+  int prefill_rows = 0;
+  for (const Job& job : running_) prefill_rows += job.produced == 0;
   for (const runtime::GaugeSnapshot::Share& share : shares) {
     if (share.running == 0) continue;
     parts.push_back({share.attention_backend, "gpt2-news", runtime::Phase::kDecode,
                      absl::Microseconds(180 * share.running), int64_t{1} << 16});
   }
-  runtime::StepEvent event = {.duration = step, .decode_rows = snapshot.running, .decode_tokens = decoded,
+  if (snapshot.running == 0) return;
+  runtime::StepEvent event = {.duration = step, .prefill_rows = prefill_rows,
+                              .decode_rows = snapshot.running - prefill_rows, .prefill_tokens = 32 * prefill_rows,
+                              .decode_tokens = decoded,
                               .mixed = parts.size() > 1, .attention = parts.data(),
                               .attention_count = static_cast<int>(parts.size())};
   metrics_->OnStep(event);
