@@ -8,35 +8,32 @@ Delivery::Delivery() : thread_([this] { Run(); }) {}
 
 Delivery::~Delivery() {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     stopping_ = true;
+    work_.Signal();
   }
   thread_.join();
 }
 
 void Delivery::Post(Event event) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   events_.push_back(std::move(event));
-}
-
-void Delivery::Post(std::vector<Event> events) {
-  if (events.empty()) return;
-  absl::MutexLock lock(&mu_);
-  for (Event& event : events) events_.push_back(std::move(event));
+  work_.Signal();
 }
 
 void Delivery::Flush() {
-  absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(this, &Delivery::Idle));
+  MutexLock lock(&mu_);
+  while (!events_.empty() || calling_) idle_.Wait(&mu_);
 }
 
 void Delivery::Run() {
   std::deque<Event> batch;
   while (true) {
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       calling_ = false;
-      mu_.Await(absl::Condition(this, &Delivery::HasWork));
+      if (events_.empty()) idle_.SignalAll();
+      while (events_.empty() && !stopping_) work_.Wait(&mu_);
       if (events_.empty()) return;
       batch.swap(events_);
       calling_ = true;

@@ -6,11 +6,10 @@
 #include <optional>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "runtime/base/mutex.h"
 #include "runtime/engine.h"
 
 namespace precis::runtime {
@@ -29,16 +28,15 @@ class Delivery {
   ~Delivery();
 
   void Post(Event event);
-  void Post(std::vector<Event> events);
   // Returns when all that was posted before has been called. Not from a callback.
   void Flush();
 
  private:
   void Run();
-  bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !events_.empty() || stopping_; }
-  bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return events_.empty() && !calling_; }
 
-  absl::Mutex mu_;
+  Mutex mu_;
+  CondVar work_;  // events_, or stopping_
+  CondVar idle_;  // all is delivered
   std::deque<Event> events_ ABSL_GUARDED_BY(mu_);
   bool calling_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

@@ -83,7 +83,7 @@ EngineImpl::EngineImpl(std::unique_ptr<Catalog> catalog, const EngineOptions& op
 absl::Status EngineImpl::Start() {
   std::vector<int64_t> pages;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     for (int i = 0; i < cache_.pools(); ++i) pages.push_back(cache_.pages(i));
   }
   auto executor = StepExecutor::Create(*catalog_, pages, options_.attention_workspace_bytes, telemetry_);
@@ -97,7 +97,7 @@ absl::Status EngineImpl::Start() {
 EngineImpl::~EngineImpl() {
   if (!engine_thread_.joinable()) return;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     draining_ = true;
     EndAll(absl::CancelledError("The engine was stopped."));
     while (!jobs_.empty()) done_.Wait(&mu_);
@@ -116,7 +116,7 @@ absl::Status EngineImpl::Refuse(const RequestLabels& labels, RejectReason reason
 
 absl::Status EngineImpl::CheckAcceptable(const Catalog::Choice& choice, absl::Time deadline,
                                          RejectReason* reason) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (draining_) {
     *reason = RejectReason::kDraining;
     return absl::UnavailableError("The server is shutting down and takes no new requests; send it to another one.");
@@ -163,7 +163,7 @@ absl::StatusOr<RequestId> EngineImpl::Enqueue(SequenceSpec spec, std::unique_ptr
   RejectReason reason;
   absl::Status refused;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     const absl::Time deadline = spec.deadline;
     const absl::Time next_deadline = scheduler_.next_queue_deadline();
     if (draining_) {
@@ -185,7 +185,7 @@ absl::StatusOr<RequestId> EngineImpl::Enqueue(SequenceSpec spec, std::unique_ptr
 }
 
 void EngineImpl::Cancel(RequestId id) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const absl::Time now = clock_.Now();
   auto sequence = scheduler_.Cancel(id, now);
   if (sequence == nullptr) return;
@@ -197,12 +197,12 @@ void EngineImpl::Cancel(RequestId id) {
 void EngineImpl::Drain(absl::Duration bound) {
   const absl::Time end = clock_.Now() + bound;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     draining_ = true;
     while (!jobs_.empty()) {
       const absl::Duration left = end - clock_.Now();
       if (left <= absl::ZeroDuration()) break;
-      done_.WaitWithTimeout(&mu_, left);
+      done_.WaitFor(&mu_, left);
     }
     EndAll(absl::UnavailableError("The server is shutting down and could not finish the request in time; send it "
                                   "to another one."));
@@ -247,8 +247,9 @@ void EngineImpl::End(const Sequence& sequence, absl::StatusOr<FinishReason> reas
   const Job& job = *node.mapped();
   const Accounting accounting = AccountingOf(job, sequence, cache_.page_bytes(sequence.spec.pool), now);
   telemetry_->OnFinished(job.labels(), reason.status(), reason.ok() ? FinishReasonName(*reason) : "", accounting);
-  absl::StatusOr<Result> result = reason.status();
-  if (reason.ok()) result = ResultOf(job, sequence, *reason, accounting);
+  absl::StatusOr<Result> result = reason.ok()
+                                      ? absl::StatusOr<Result>(ResultOf(job, sequence, *reason, accounting))
+                                      : absl::StatusOr<Result>(reason.status());
   delivery_.Post({job.callbacks, std::move(delta), std::move(result)});
   rate_.OnFinished(now, !jobs_.empty());
   if (jobs_.empty()) done_.SignalAll();
@@ -269,16 +270,16 @@ void EngineImpl::RunTimer() {
     }
     absl::Time next = scheduler_.next_queue_deadline();
     if (gauges_changed_) next = std::min(next, last_gauges + kGaugeInterval);
-    timer_.WaitWithTimeout(&mu_, next - now);
+    timer_.WaitFor(&mu_, next - now);
   }
   mu_.Unlock();
 }
 
 void EngineImpl::ReportGauges() {
-  absl::MutexLock order(&gauges_mu_);
+  MutexLock order(&gauges_mu_);
   GaugeSnapshot snapshot;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     gauges_changed_ = false;
     snapshot = Gauges();
   }
@@ -305,7 +306,7 @@ GaugeSnapshot EngineImpl::Gauges() const {
 }
 
 Engine::Load EngineImpl::load() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return LoadLocked();
 }
 

@@ -7,7 +7,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
+#include "runtime/base/mutex.h"
 #include "runtime/engine.h"
 #include "runtime/engine/clock.h"
 #include "runtime/engine/delivery.h"
@@ -64,8 +64,8 @@ class EngineImpl final : public Engine {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EndAll(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReportGauges() ABSL_LOCKS_EXCLUDED(mu_, gauges_mu_);
-  GaugeSnapshot Gauges() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
-  Load LoadLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  GaugeSnapshot Gauges() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Load LoadLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::unique_ptr<Catalog> catalog_;
   const EngineOptions options_;
@@ -74,10 +74,10 @@ class EngineImpl final : public Engine {
   Delivery delivery_;
   std::unique_ptr<StepExecutor> executor_;  // engine thread
 
-  mutable absl::Mutex mu_;
-  absl::CondVar work_;   // there is something to plan, or stopping_
-  absl::CondVar timer_;  // the next deadline changed, gauges changed, or stopping_
-  absl::CondVar done_;   // jobs_ became empty
+  mutable Mutex mu_;
+  CondVar work_;   // there is something to plan, or stopping_
+  CondVar timer_;  // the next deadline changed, gauges changed, or stopping_
+  CondVar done_;   // jobs_ became empty
   KvCache cache_ ABSL_GUARDED_BY(mu_);
   Scheduler scheduler_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<SequenceId, std::unique_ptr<Job>> jobs_ ABSL_GUARDED_BY(mu_);
@@ -87,7 +87,7 @@ class EngineImpl final : public Engine {
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 
-  absl::Mutex gauges_mu_ ABSL_ACQUIRED_BEFORE(mu_);  // keeps snapshots in order
+  Mutex gauges_mu_ ABSL_ACQUIRED_BEFORE(mu_);  // keeps snapshots in order
   std::thread engine_thread_;
   std::thread timer_thread_;
 };

@@ -11,7 +11,7 @@ namespace precis::runtime {
 void EngineImpl::RunEngine() {
   while (true) {
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       while (scheduler_.idle() && !stopping_) work_.Wait(&mu_);
       if (stopping_) return;
     }
@@ -40,7 +40,7 @@ void EngineImpl::Step() {
 
 std::vector<ExecutedRow> EngineImpl::PlanStep() {
   std::vector<ExecutedRow> rows;
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const absl::Time now = clock_.Now();
   EndCutShort(scheduler_.Reap(now), now);
   const Plan plan = scheduler_.MakePlan(now);
@@ -62,7 +62,7 @@ void EngineImpl::FinishRows(absl::Span<const ExecutedRow> rows) {
   for (const ExecutedRow& row : rows) {
     outcomes.push_back(row.row.sample ? TakeToken(row, now, telemetry_) : TokenOutcome());
   }
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   memory_ = executor_->memory();
   for (size_t i = 0; i < rows.size(); ++i) {
     const PlannedRow& row = rows[i].row;
@@ -79,7 +79,7 @@ void EngineImpl::FinishRows(absl::Span<const ExecutedRow> rows) {
 }
 
 void EngineImpl::FailRows(absl::Span<const ExecutedRow> rows, const absl::Status& status) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   const absl::Time now = clock_.Now();
   const absl::Status answer = absl::InternalError(absl::StrCat("A step of the model failed: ", status.message()));
   for (const ExecutedRow& row : rows) {
