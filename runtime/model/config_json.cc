@@ -81,8 +81,12 @@ bool IsEmptyValue(const json& value) {
          (value.is_string() && value.get_ref<const std::string&>().empty());
 }
 
+// As in the file, in ASCII, cut.
 std::string Shown(const json& value) {
-  return Printable(value.dump(-1, ' ', true, json::error_handler_t::replace));
+  constexpr size_t kLimit = 120;
+  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
+  if (text.size() > kLimit) text = text.substr(0, kLimit) + "...";
+  return text;
 }
 
 // Reads options of one object; remembers the first error.

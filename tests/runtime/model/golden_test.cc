@@ -186,14 +186,14 @@ TEST_P(GoldenTest, AutomaticTypePassesTheGate) {
   ExpectGate();
 }
 
-// int8 has no counterpart in transformers: its error is bounded by a tenth of the largest logit here.
+// int8 has no counterpart in transformers. Measured: at most 0.028 of the largest logit, 0.004 on average.
 TEST_P(GoldenTest, Int8StaysNear) {
   ASSERT_NO_FATAL_FAILURE(Load(false, kernels::DType::kI8));
   EXPECT_EQ(runner_->weights_dtype(), kernels::DType::kI8);
   for (const char* variant : variants()) {
     const Errors errors = PromptErrors(variant);
-    EXPECT_LT(errors.max, 0.1 * errors.largest) << variant;
-    EXPECT_LT(errors.mean, 0.02 * errors.largest) << variant;
+    EXPECT_LT(errors.max, 0.05 * errors.largest) << variant;
+    EXPECT_LT(errors.mean, 0.01 * errors.largest) << variant;
     std::printf("%-30s %-15s int8: relative error max %.2e mean %.2e\n", GetParam().c_str(), variant,
                 errors.max / errors.largest, errors.mean / errors.largest);
   }

@@ -41,8 +41,8 @@ class KvPages {
 
 // One sequence in the cache.
 struct Sequence {
-  const kernels::AttentionVariant* variant;
-  std::vector<int32_t> block_table;
+  const kernels::AttentionVariant* variant = nullptr;
+  std::vector<int32_t> block_table = {};
   int length = 0;  // tokens run so far
 };
 
