@@ -9,14 +9,33 @@ BpeTokenizer::BpeTokenizer(TokenSpellings spellings, ByteTokens byte_tokens, Mer
     : spellings_(std::move(spellings)),
       byte_tokens_(byte_tokens),
       merges_(std::move(merges)),
+      words_(FindWords()),
       end_of_text_(end_of_text) {}
+
+WordTable BpeTokenizer::FindWords() const {
+  WordTable words(vocabulary_size());
+  std::vector<int32_t> ids;
+  for (int32_t id = 0; id < vocabulary_size(); ++id) {
+    const std::string_view word = TokenBytes(id);
+    if (word.empty() || word.size() > WordTable::kLongestWord) continue;
+    // A token that the merges don't lead to, as a special one, must not come from text.
+    ids.clear();
+    AppendWordTokens(merges_, byte_tokens_, word, &ids);
+    if (ids.size() == 1 && ids[0] == id) words.Insert(word, id);
+  }
+  return words;
+}
 
 std::vector<int32_t> BpeTokenizer::Encode(std::string_view text) const {
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 4 + 8);
   for (size_t pos = 0; pos < text.size();) {
     const size_t end = WordEnd(text, pos);
-    AppendWordTokens(merges_, byte_tokens_, text.substr(pos, end - pos), &ids);
+    if (const int32_t id = words_.Find(text, pos, end); id != WordTable::kNone) {
+      ids.push_back(id);
+    } else {
+      AppendWordTokens(merges_, byte_tokens_, text.substr(pos, end - pos), &ids);
+    }
     pos = end;
   }
   return ids;

@@ -12,6 +12,7 @@
 #include "runtime/tokenizer/bpe.h"
 #include "runtime/tokenizer/bpe_definition.h"
 #include "runtime/tokenizer/merge_table.h"
+#include "runtime/tokenizer/word_table.h"
 
 namespace precis::runtime {
 
@@ -21,7 +22,7 @@ struct TokenSpellings {
   std::vector<uint32_t> offsets;  // token `id` is bytes[offsets[id], offsets[id + 1])
 };
 
-// Byte-level BPE. Immutable but for its caches, thread-safe.
+// Byte-level BPE. Immutable, thread-safe.
 class BpeTokenizer : public Tokenizer {
  public:
   // Checks the definition; INVALID_ARGUMENT says what is wrong with it.
@@ -34,11 +35,15 @@ class BpeTokenizer : public Tokenizer {
   int32_t end_of_text() const override { return end_of_text_; }
 
  private:
+  // The words that encode to one token.
+  WordTable FindWords() const;
+
   BpeTokenizer(TokenSpellings spellings, ByteTokens byte_tokens, MergeTable merges, int32_t end_of_text);
 
   const TokenSpellings spellings_;
   const ByteTokens byte_tokens_;
   const MergeTable merges_;
+  const WordTable words_;
   const int32_t end_of_text_;
 };
 

@@ -64,7 +64,7 @@ def check_every_code_point(probe):
     chars = code_points()
     texts = []
     for i in range(0, len(chars), 64):
-        texts.append("".join(f"a{c}a1{c}1!{c}! {c}  {c}\n" for c in chars[i : i + 64]))
+        texts.append("".join(f"a{c}1{c}! {c}\n" for c in chars[i : i + 64]))
     check_words(probe, texts)
     print(f"{len(chars)} code points have the class that `tokenizers` gives them")
 
