@@ -1,0 +1,270 @@
+#include "server/process.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/synchronization/notification.h"
+#include "nlohmann/json.hpp"
+#include "server/build_info.h"
+#include "server/grpc_server.h"
+#include "server/server_core.h"
+#include "server/service.h"
+#include "server/text.h"
+
+namespace precis::server {
+namespace {
+
+constexpr absl::Duration kLastAnswers = absl::Seconds(5);  // for answers that are made but not yet sent
+
+ServerCore::Limits ToLimits(const ServerOptions& options) {
+  ServerCore::Limits limits;
+  limits.max_document_bytes = options.max_document_bytes;
+  limits.many_in_flight = static_cast<int>(options.many_in_flight);
+  limits.max_tokenising = options.engine.max_queued_requests;
+  limits.log_documents = options.log_documents;
+  return limits;
+}
+
+// One token through every backend of a model, so that the first user pays for no first use.
+absl::Status WarmUp(runtime::Engine* engine) {
+  for (const auto& model : engine->catalog().models()) {
+    for (const auto& checkpoint : model->checkpoints) {
+      for (const kernels::AttentionVariant* variant : checkpoint->variants) {
+        runtime::Request request;
+        request.document = "Warm-up.";
+        request.model = model->name;
+        request.attention_backend = std::string(variant->name);
+        request.options.max_new_tokens = 2;
+        absl::Status status;
+        absl::Notification done;
+        const auto id = engine->Submit(std::move(request), {nullptr, [&](absl::StatusOr<runtime::Result> result) {
+                                                              status = result.status();
+                                                              done.Notify();
+                                                            }});
+        if (!id.ok()) {
+          status = id.status();
+        } else {
+          done.WaitForNotification();
+        }
+        if (!status.ok()) {
+          return absl::Status(status.code(), StrCat("warm-up of model '", model->name, "' with backend '",
+                                                          variant->name, "' failed: ", status.message()));
+        }
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+class ServerImpl : public Server {
+ public:
+  ServerImpl(const Configuration& configuration, Metrics* metrics, Logger* log,
+             std::unique_ptr<Authenticator> authenticator)
+      : configuration_(configuration),
+        metrics_(metrics),
+        log_(log),
+        authenticator_(std::move(authenticator)),
+        experiments_(configuration.experiments),
+        core_(metrics, log, &experiments_, authenticator_.get(), ToLimits(configuration.options)),
+        service_(&core_) {}
+
+  ~ServerImpl() override {
+    if (!drained_) Stop(absl::Now());
+  }
+
+  absl::Status Listen() {
+    absl::StatusOr<GrpcServer> started = StartGrpcServer(configuration_.options, &service_, &health_);
+    if (!started.ok()) return started.status();
+    grpc_ = *std::move(started);
+    metrics_->SetReady(false);
+    metrics_->SetDraining(false);
+    metrics_->SetConfigGeneration(experiments_.snapshot()->generation);
+    const std::string& address = configuration_.options.metrics_listen;
+    if (address == "off") return absl::OkStatus();
+    HttpServer::Callbacks callbacks;
+    callbacks.ready = [this] { return ready(); };
+    callbacks.status_json = [this] { return StatusJson(); };
+    absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(address, metrics_, std::move(callbacks));
+    if (!http.ok()) return http.status();
+    http_ = *std::move(http);
+    metrics_address_ = StrCat("http://", address.substr(0, address.rfind(':')), ":", http_->port(), "/");
+    return absl::OkStatus();
+  }
+
+  absl::Status Load(const EngineFactory& factory) override {
+    const absl::Time start = absl::Now();
+    absl::StatusOr<std::unique_ptr<runtime::Engine>> engine = factory();
+    if (!engine.ok()) return engine.status();
+    engine_ = *std::move(engine);
+    if (absl::Status s = WarmUp(engine_.get()); !s.ok()) return s;
+    ReportModels();
+    core_.engine = engine_.get();
+    if (core_.refusing) return absl::OkStatus();
+    metrics_->SetReady(true);
+    health_.SetServing(true);
+    log_->Log(LogLevel::kInfo, "ready", LogFields().Add("load_ms", absl::Now() - start));
+    return absl::OkStatus();
+  }
+
+  void Drain() override {
+    const ServerOptions& options = configuration_.options;
+    drained_ = true;
+    log_->Log(LogLevel::kInfo, "draining",
+              LogFields().Add("delay_ms", options.drain_delay).Add("timeout_ms", options.drain_timeout));
+    health_.SetServing(false);
+    metrics_->SetReady(false);
+    metrics_->SetDraining(true);
+    absl::SleepFor(options.drain_delay);
+    service_.RefuseNew();
+    const absl::Time end = absl::Now() + options.drain_timeout;
+    if (engine_ != nullptr) engine_->Drain(options.drain_timeout);
+    Stop(std::max(end, absl::Now() + kLastAnswers));
+    log_->Log(LogLevel::kInfo, "stopped", LogFields().Add("log_lines_lost", log_->dropped()));
+  }
+
+  bool ready() const override { return health_.serving(); }
+  std::string address() const override { return grpc_.address; }
+  std::string metrics_address() const override { return metrics_address_; }
+
+ private:
+  void Stop(absl::Time deadline) {
+    service_.RefuseNew();
+    health_.Shutdown();
+    if (grpc_.server != nullptr) {
+      grpc_.server->Shutdown(absl::ToChronoTime(deadline));
+      grpc_.server->Wait();
+    }
+    http_.reset();
+    core_.engine = nullptr;
+    engine_.reset();
+  }
+
+  void ReportModels() {
+    const runtime::Engine::Load load = engine_->load();
+    for (const auto& model : engine_->catalog().models()) {
+      for (const auto& checkpoint : model->checkpoints) {
+        const runtime::ModelRunner& runner = *checkpoint->runner;
+        metrics_->OnModelLoaded(model->name, checkpoint->name, runner.device(), runner.weights_bytes(),
+                                kernels::kPageTokens, load.kv_blocks_total);
+        log_->Log(LogLevel::kInfo, "model loaded",
+                  LogFields()
+                      .Add("model", model->name)
+                      .Add("checkpoint", checkpoint->name)
+                      .Add("device", runner.device())
+                      .Add("weights", kernels::DTypeName(runner.weights_dtype()))
+                      .Add("weights_bytes", runner.weights_bytes())
+                      .Add("parameters", runner.parameters()));
+      }
+    }
+  }
+
+  std::string StatusJson() const;
+
+  const Configuration configuration_;
+  Metrics* const metrics_;
+  Logger* const log_;
+  const std::unique_ptr<Authenticator> authenticator_;
+  ExperimentStore experiments_;
+  HealthService health_;
+  // Destroyed last to first: the executors of core_ end after the gRPC server has.
+  std::unique_ptr<runtime::Engine> engine_;
+  ServerCore core_;
+  SummarizerService service_;
+  GrpcServer grpc_;
+  std::unique_ptr<HttpServer> http_;
+  std::string metrics_address_;
+  bool drained_ = false;
+};
+
+std::string ServerImpl::StatusJson() const {
+  nlohmann::json out;
+  out["version"] = Version();
+  out["commit"] = Commit();
+  out["ready"] = ready();
+  out["draining"] = core_.refusing.load();
+  out["log_lines_lost"] = log_->dropped();
+  out["models"] = nlohmann::json::array();
+  if (const runtime::Engine* engine = core_.engine.load(); engine != nullptr) {
+    for (const auto& model : engine->catalog().models()) {
+      for (const auto& checkpoint : model->checkpoints) {
+        nlohmann::json backends = nlohmann::json::array();
+        for (const kernels::AttentionVariant* variant : checkpoint->variants) backends.push_back(variant->name);
+        out["models"].push_back({{"name", model->name},
+                                 {"checkpoint", checkpoint->name},
+                                 {"device", checkpoint->runner->device()},
+                                 {"weights", kernels::DTypeName(checkpoint->runner->weights_dtype())},
+                                 {"weights_bytes", checkpoint->runner->weights_bytes()},
+                                 {"parameters", checkpoint->runner->parameters()},
+                                 {"context_tokens", checkpoint->runner->context_tokens()},
+                                 {"attention_backends", backends}});
+      }
+    }
+  }
+  const std::shared_ptr<const ExperimentConfig> experiments = experiments_.snapshot();
+  out["config_generation"] = experiments->generation;
+  out["experiments"] = nlohmann::json::array();
+  for (const Experiment& experiment : experiments->experiments) {
+    nlohmann::json arms = nlohmann::json::array();
+    for (const Arm& arm : experiment.arms) {
+      arms.push_back({{"name", arm.name}, {"weight", arm.weight}, {"attention_backend", arm.attention_backend}});
+    }
+    out["experiments"].push_back({{"name", experiment.name}, {"model", experiment.model}, {"arms", arms}});
+  }
+  out["options"] = nlohmann::json::object();
+  for (const OptionSpec& spec : OptionTable()) {
+    const std::vector<std::string> values = spec.get(configuration_.options);
+    if (spec.repeated) {
+      out["options"][spec.name] = values;
+    } else {
+      out["options"][spec.name] = values[0];
+    }
+  }
+  return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Configuration& configuration, Metrics* metrics,
+                                                      Logger* log) {
+  std::unique_ptr<Authenticator> authenticator;
+  const ServerOptions& options = configuration.options;
+  if (!options.auth_tokens_file.empty()) {
+    absl::StatusOr<std::unique_ptr<Authenticator>> created =
+        Authenticator::Create(options.auth_tokens_file, options.auth_reload);
+    if (!created.ok()) return created.status();
+    authenticator = *std::move(created);
+    if (options.tls_cert.empty()) {
+      log->Log(LogLevel::kWarning, "bearer tokens are used without TLS: whoever can read the network can read them");
+    }
+  }
+  auto server = std::make_unique<ServerImpl>(configuration, metrics, log, std::move(authenticator));
+  if (absl::Status s = server->Listen(); !s.ok()) return s;
+  return server;
+}
+
+absl::StatusOr<std::unique_ptr<runtime::Engine>> CreateEngine(const ServerOptions& options,
+                                                              runtime::Telemetry* telemetry) {
+  runtime::EngineOptions engine = options.engine;
+  if (engine.threads == 0) engine.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  runtime::LoadOptions load;
+  load.threads = engine.threads;
+  load.alibi_context_tokens = static_cast<int>(options.alibi_context_tokens);
+  load.weights_auto = options.weights == "auto";
+  if (!load.weights_auto) {
+    absl::StatusOr<kernels::DType> weights = kernels::ParseDType(options.weights);
+    if (!weights.ok()) return weights.status();
+    load.weights = *weights;
+  }
+  load.isa = kernels::BestCpuIsa();
+  if (options.cpu_isa != "auto") {
+    absl::StatusOr<kernels::CpuIsa> isa = kernels::ParseCpuIsa(options.cpu_isa);
+    if (!isa.ok()) return isa.status();
+    load.isa = *isa;
+  }
+  absl::StatusOr<std::unique_ptr<runtime::Catalog>> catalog = runtime::Catalog::Load(options.models, load);
+  if (!catalog.ok()) return catalog.status();
+  return runtime::Engine::Create(*std::move(catalog), engine, telemetry);
+}
+
+}  // namespace precis::server
