@@ -29,7 +29,7 @@ EngineSeries::EngineSeries(Families* families) : families_(families) {
               .kv_peak = memory(MetricId::kMemoryPeakBytes, "kv"),
               .workspace_peak = memory(MetricId::kMemoryPeakBytes, "attention_workspace"),
               .activations_peak = memory(MetricId::kMemoryPeakBytes, "activations")};
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Backend(kNone, kNone);
 }
 
@@ -53,7 +53,7 @@ void EngineSeries::Step(const StepEvent& event) {
       })
       ->Observe(absl::ToDoubleSeconds(event.duration));
   if (event.attention_count == 0) return;
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   for (int i = 0; i < event.attention_count; ++i) {
     const StepEvent::AttentionTime& part = event.attention[i];
     const int part_phase = part.phase == runtime::Phase::kPrefill ? 0 : 1;
@@ -93,7 +93,7 @@ void EngineSeries::SetBackend(BackendSeries& series, const GaugeSnapshot::Share&
 }
 
 void EngineSeries::Gauges(const GaugeSnapshot& snapshot) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   ++snapshots_;
   GaugeSnapshot::Share rest = {.running = snapshot.running, .kv_bytes = snapshot.kv_bytes_used};
   std::copy(std::begin(snapshot.waiting), std::end(snapshot.waiting), rest.waiting);
@@ -127,7 +127,7 @@ void EngineSeries::ModelLoaded(std::string_view model, std::string_view checkpoi
                                            {"block_size", std::to_string(block_size)},
                                            {"num_blocks", std::to_string(num_blocks)}})
       ->Set(1);
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   device_ = CleanLabel(device);
   int64_t& bytes = weights_[std::string(model)];
   bytes += weights_bytes;
@@ -137,7 +137,7 @@ void EngineSeries::ModelLoaded(std::string_view model, std::string_view checkpoi
 }
 
 void EngineSeries::WorkspacePeak(std::string_view model, std::string_view backend, int64_t bytes) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   RaiseWorkspace(model, backend, bytes);
 }
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "runtime/base/mutex.h"
 #include "runtime/telemetry.h"
 #include "server/metrics/families.h"
 
@@ -67,7 +67,7 @@ class EngineSeries {
   PhaseSeries phases_[3][2];  // [prefill, decode, both][homogeneous, mixed]
   ProcessGauges process_;
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::map<std::pair<std::string, std::string>, BackendSeries, NameLess> backends_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int64_t, std::less<>> weights_ ABSL_GUARDED_BY(mutex_);  // by model
   int64_t attributed_weights_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -30,11 +30,11 @@ bool BoundedPool::refused() { return job_refused; }
 
 void BoundedPool::enqueue(std::function<void()> job) {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(&mutex_);
     if (jobs_.size() < bound_) {
       jobs_.push_back(std::move(job));
       waiting_->store(static_cast<int>(jobs_.size()));
-      wake_.notify_one();
+      wake_.Signal();
       return;
     }
   }
@@ -45,10 +45,10 @@ void BoundedPool::enqueue(std::function<void()> job) {
 
 void BoundedPool::shutdown() {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(&mutex_);
     stopping_ = true;
   }
-  wake_.notify_all();
+  wake_.SignalAll();
   for (std::thread& thread : threads_) thread.join();
 }
 
@@ -56,8 +56,8 @@ void BoundedPool::Work() {
   for (;;) {
     std::function<void()> job;
     {
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+      MutexLock lock(&mutex_);
+      while (!stopping_ && jobs_.empty()) wake_.Wait(&mutex_);
       if (jobs_.empty()) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();

@@ -16,8 +16,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "runtime/base/mutex.h"
 #include "server/metrics/http_connection.h"
 #include "server/metrics/status_page.h"
 
@@ -68,9 +68,11 @@ class BoundedServer final : public httplib::Server {
   BoundedServer() {
     new_task_queue = [this] { return new BoundedPool(limits_, &waiting_); };
     // Not httplib's default, SO_REUSEPORT: a second server on our port must fail.
+    // A bounded send buffer (connections inherit it): a reader that stalls holds no more of the kernel's memory.
     set_socket_options([](socket_t socket) {
-      const int yes = 1;
+      const int yes = 1, send_buffer = 256 << 10;
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+      setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
     });
     set_payload_max_length(0);
   }
@@ -109,7 +111,7 @@ class Scraper {
 
   std::shared_ptr<const std::string> Scrape() {
     const absl::Time asked = absl::Now();
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (text_ == nullptr || begun_ < asked) {
       begun_ = absl::Now();
       text_ = std::make_shared<const std::string>(metrics_->Serialize());
@@ -119,7 +121,7 @@ class Scraper {
 
  private:
   Metrics* const metrics_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   absl::Time begun_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const std::string> text_ ABSL_GUARDED_BY(mutex_);
 };

@@ -41,7 +41,7 @@ prometheus::Labels With(prometheus::Labels base, const char* name, std::string_v
 
 std::string BoundedValues::Bound(std::string_view value) {
   std::string clean = CleanLabel(value);
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (seen_.contains(clean)) return clean;
   if (seen_.size() >= limit_) return std::string(kOtherLabel);
   seen_.insert(clean);

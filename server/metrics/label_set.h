@@ -13,8 +13,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
-#include "absl/synchronization/mutex.h"
 #include "prometheus/labels.h"
+#include "runtime/base/mutex.h"
 #include "runtime/telemetry.h"
 
 namespace precis::server {
@@ -40,12 +40,12 @@ class BoundedValues {
 
  private:
   const size_t limit_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   absl::flat_hash_set<std::string> seen_ ABSL_GUARDED_BY(mutex_);
 };
 
 // One Series for each set of request labels, at most `limit` of them and one more, all labels "other", for what came
-// later. Find is the hot path: no allocation and a shared lock for labels seen before. Thread-safe.
+// later. Find is the hot path: no allocation for labels seen before. Thread-safe.
 template <typename Series>
 class SeriesMap {
  public:
@@ -55,7 +55,7 @@ class SeriesMap {
   // Stays valid as long as the map.
   Series* Find(const runtime::RequestLabels& labels) {
     {
-      absl::ReaderMutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       if (auto it = series_.find(labels); it != series_.end()) return it->second.get();
       if (series_.size() >= limit_ && other_ != nullptr) return other_.get();
     }
@@ -63,7 +63,7 @@ class SeriesMap {
   }
 
   size_t size() const {
-    absl::ReaderMutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return series_.size();
   }
 
@@ -92,7 +92,7 @@ class SeriesMap {
   };
 
   Series* Insert(const runtime::RequestLabels& labels) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (auto it = series_.find(labels); it != series_.end()) return it->second.get();
     if (series_.size() >= limit_) {
       if (other_ == nullptr) {
@@ -109,7 +109,7 @@ class SeriesMap {
 
   const size_t limit_;
   const Make make_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   absl::flat_hash_map<Key, std::unique_ptr<Series>, Hash, Equal> series_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<Series> other_ ABSL_GUARDED_BY(mutex_);
 };
