@@ -71,6 +71,7 @@ struct PanelLayout {
 struct GemmBlock {
   const char* activations = nullptr;
   int rows = 0;
+  int group_rows = 0;
   int64_t depth = 0;  // padded
   const char* panels = nullptr;  // the first panel of the task
   int64_t panel_bytes = 0;
@@ -89,9 +90,9 @@ inline constexpr int kGemmRows = 192;  // rows packed at a time; a multiple of e
 
 struct GemmKernels {
   PanelLayout layout;
-  int group_rows = 0;
+  int max_group_rows = 0;
   int64_t (*row_bytes)(int64_t depth) = nullptr;  // of packed activations
-  // Packs `rows` <= group_rows rows of `in` floats into one group.
+  // Packs `rows` <= max_group_rows rows of `in` floats into one group.
   void (*pack_activations)(const float* x, int64_t x_stride, int rows, int64_t in, int64_t depth, char* out) = nullptr;
   void (*multiply)(const GemmBlock& block) = nullptr;
 };

@@ -27,6 +27,9 @@ uint16_t RoundToBf16(float x) {
   return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded);
 }
 
+// To nearest even, for |x| < 2^22, in a way that vectorises on any processor.
+float RoundToWhole(float x) { return (x + 12582912.0f) - 12582912.0f; }
+
 // Source element types and how they widen; f16 without branches so that loops vectorise.
 struct SourceF32 {
   using Type = float;
@@ -101,10 +104,10 @@ void StoreBlock(const float* block, int64_t count, DType dtype, const PanelLayou
     }
   } else {
     for (int64_t k = 0; k < count; ++k) {
+      char* out = to + k / layout.unit * width * layout.unit + k % layout.unit;
       for (int n = 0; n < width; ++n) {
-        const float scaled = std::nearbyint(block[k * width + n] * inverse[n]);
-        const int value = static_cast<int>(std::clamp(scaled, -128.0f, 127.0f));
-        to[(k / 4 * width + n) * 4 + k % 4] = static_cast<char>(value ^ layout.int8_xor);
+        const float scaled = RoundToWhole(std::clamp(block[k * width + n] * inverse[n], -128.0f, 127.0f));
+        out[n * layout.unit] = static_cast<char>(static_cast<int>(scaled) ^ layout.int8_xor);
       }
     }
   }

@@ -101,14 +101,18 @@ class CpuMatrix : public PackedMatrix {
 
  private:
   void MultiplyRows(const Args& args, int64_t row, int rows, ThreadPool& pool) const {
+    // As even as whole groups can be: a small last group would leave multipliers idle.
+    const int most = kernels_.max_group_rows;
+    const int group_rows = static_cast<int>(DivideUp(rows, DivideUp(rows, most)));
     char* packed = ActivationScratch(rows * kernels_.row_bytes(depth_));
-    PackActivations(args.x + row * args.x_stride, args.x_stride, rows, packed, pool);
+    PackActivations(args.x + row * args.x_stride, args.x_stride, rows, group_rows, packed, pool);
     pool.ParallelFor(DivideUp(panel_count_, kPanelsPerTask), [&](int64_t task, int) {
       const int64_t panel = task * kPanelsPerTask;
       const int64_t output = panel * kernels_.layout.panel_width;
       GemmBlock b;
       b.activations = packed;
       b.rows = rows;
+      b.group_rows = group_rows;
       b.depth = depth_;
       b.panels = panels_.data() + panel * panel_bytes_;
       b.panel_bytes = panel_bytes_;
@@ -124,13 +128,12 @@ class CpuMatrix : public PackedMatrix {
     });
   }
 
-  void PackActivations(const float* x, int64_t stride, int rows, char* packed, ThreadPool& pool) const {
-    const int64_t group_bytes = kernels_.group_rows * kernels_.row_bytes(depth_);
-    pool.ParallelFor(DivideUp(rows, kernels_.group_rows), [&](int64_t group, int) {
-      const int64_t first = group * kernels_.group_rows;
-      kernels_.pack_activations(x + first * stride, stride,
-                                static_cast<int>(std::min<int64_t>(kernels_.group_rows, rows - first)), in_, depth_,
-                                packed + group * group_bytes);
+  void PackActivations(const float* x, int64_t stride, int rows, int group_rows, char* packed, ThreadPool& pool) const {
+    const int64_t group_bytes = group_rows * kernels_.row_bytes(depth_);
+    pool.ParallelFor(DivideUp(rows, group_rows), [&](int64_t group, int) {
+      const int64_t first = group * group_rows;
+      kernels_.pack_activations(x + first * stride, stride, static_cast<int>(std::min<int64_t>(group_rows, rows - first)),
+                                in_, depth_, packed + group * group_bytes);
     });
   }
 

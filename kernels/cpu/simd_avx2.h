@@ -9,23 +9,19 @@
 
 #include "kernels/cpu/simd_macros.h"
 
+// Whether there are dot products of bf16 and bytes (Bf16Dot, Int8Dot).
+#define PRECIS_HAS_DOT 0
+
 namespace precis::kernels::avx2 {
 
 inline constexpr int kWidth = 8;
 inline constexpr int kMaxRows = 6;  // rows that a micro-kernel keeps in registers, with two vectors each
-inline constexpr bool kBf16Dot = false;  // whether bf16 weights are multiplied by bf16 activations
-inline constexpr int kInt8Xor = 0;       // what int8 weights are xor-ed with when packed
 
 struct F {
   __m256 v;
 };
 struct I {
   __m256i v;
-};
-// The bytes and their magnitudes.
-struct Int8Weights {
-  __m256i v;
-  __m256i magnitude;
 };
 
 PRECIS_INLINE F Set(float x) { return {_mm256_set1_ps(x)}; }
@@ -90,22 +86,18 @@ PRECIS_INLINE void LoadBf16Pairs(const uint16_t* p, F* even, F* odd) {
   even->v = _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
   odd->v = _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(-65536)));
 }
-PRECIS_INLINE F Bf16Dot(F acc, const uint16_t* weights, uint32_t pair) { return acc; }
-
-PRECIS_INLINE I ZeroInt() { return {_mm256_setzero_si256()}; }
 PRECIS_INLINE I SetInt(int32_t x) { return {_mm256_set1_epi32(x)}; }
-PRECIS_INLINE Int8Weights LoadInt8(const int8_t* p) {
-  const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  return {v, _mm256_abs_epi8(v)};
-}
-// Adds the products of four weights (-128..127) an output with four activations (-127..127). The magnitudes go in as unsigned bytes and the
-// signs move to the activations, so that a pair is at most 2 * 128 * 127 = 32512 and vpmaddubsw never saturates.
-PRECIS_INLINE I Int8Dot(I acc, const Int8Weights& w, int32_t quad) {
-  const __m256i x = _mm256_sign_epi8(_mm256_set1_epi32(quad), w.v);
-  const __m256i pairs = _mm256_maddubs_epi16(w.magnitude, x);
-  return {_mm256_add_epi32(acc.v, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))};
-}
+PRECIS_INLINE I LoadInts(const void* p) { return {_mm256_loadu_si256(static_cast<const __m256i*>(p))}; }
+PRECIS_INLINE void StoreInts(void* p, I a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a.v); }
 PRECIS_INLINE F ToFloat(I a) { return {_mm256_cvtepi32_ps(a.v)}; }
+// 2 * kWidth bytes as int16.
+PRECIS_INLINE I WidenInt8Pairs(const int8_t* p) {
+  return {_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
+// Each lane: acc + the two products of int16.
+PRECIS_INLINE I PairDot(I acc, I weights, I pairs) {
+  return {_mm256_add_epi32(acc.v, _mm256_madd_epi16(weights.v, pairs.v))};
+}
 
 }  // namespace precis::kernels::avx2
 

@@ -9,22 +9,18 @@
 
 #include "kernels/cpu/simd_macros.h"
 
+#define PRECIS_HAS_DOT 1
+
 // See simd_avx2.h for what each function does.
 namespace precis::kernels::avx512 {
 
 inline constexpr int kWidth = 16;
 inline constexpr int kMaxRows = 12;
-inline constexpr bool kBf16Dot = true;
-// vpdpbusd multiplies unsigned by signed bytes: weights are stored plus 128, and 128 times the sum of the activations is taken off.
-inline constexpr int kInt8Xor = 0x80;
 
 struct F {
   __m512 v;
 };
 struct I {
-  __m512i v;
-};
-struct Int8Weights {
   __m512i v;
 };
 
@@ -90,20 +86,15 @@ PRECIS_INLINE void LoadBf16Pairs(const uint16_t* p, F* even, F* odd) {
   even->v = _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
   odd->v = _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(-65536)));
 }
-// acc + w.even * x.even + w.odd * x.odd, activations rounded to bf16.
-PRECIS_INLINE F Bf16Dot(F acc, const uint16_t* weights, uint32_t pair) {
-  const __m512i w = _mm512_loadu_si512(weights);
-  const __m512i x = _mm512_set1_epi32(static_cast<int>(pair));
-  return {_mm512_dpbf16_ps(acc.v, (__m512bh)w, (__m512bh)x)};
-}
-
-PRECIS_INLINE I ZeroInt() { return {_mm512_setzero_si512()}; }
 PRECIS_INLINE I SetInt(int32_t x) { return {_mm512_set1_epi32(x)}; }
-PRECIS_INLINE Int8Weights LoadInt8(const int8_t* p) { return {_mm512_loadu_si512(p)}; }
-PRECIS_INLINE I Int8Dot(I acc, const Int8Weights& w, int32_t quad) {
-  return {_mm512_dpbusd_epi32(acc.v, w.v, _mm512_set1_epi32(quad))};
-}
+PRECIS_INLINE I LoadInts(const void* p) { return {_mm512_loadu_si512(p)}; }
 PRECIS_INLINE F ToFloat(I a) { return {_mm512_cvtepi32_ps(a.v)}; }
+// Each lane: acc + odd x odd + even x even, of two bf16 each.
+PRECIS_INLINE F Bf16Dot(F acc, I weights, I pairs) {
+  return {_mm512_dpbf16_ps(acc.v, (__m512bh)weights.v, (__m512bh)pairs.v)};
+}
+// Each lane: acc + the four products of an unsigned weight and a signed activation.
+PRECIS_INLINE I Int8Dot(I acc, I weights, I quads) { return {_mm512_dpbusd_epi32(acc.v, weights.v, quads.v)}; }
 
 }  // namespace precis::kernels::avx512
 

@@ -7,13 +7,13 @@
 
 #include "kernels/cpu/simd_macros.h"
 
+#define PRECIS_HAS_DOT 0
+
 // Vectors of four floats in the compiler's own vector extension: any processor. See simd_avx2.h for what each function does.
 namespace precis::kernels::portable {
 
 inline constexpr int kWidth = 4;
 inline constexpr int kMaxRows = 4;  // rows that a micro-kernel keeps in registers, with two vectors each
-inline constexpr bool kBf16Dot = false;
-inline constexpr int kInt8Xor = 0;
 
 typedef float Float4 __attribute__((vector_size(16)));
 typedef int32_t Int4 __attribute__((vector_size(16)));
@@ -23,9 +23,6 @@ struct F {
 };
 struct I {
   Int4 v;
-};
-struct Int8Weights {
-  int8_t v[16];
 };
 
 PRECIS_INLINE F Set(float x) { return {Float4{x, x, x, x}}; }
@@ -91,24 +88,26 @@ PRECIS_INLINE void LoadBf16Pairs(const uint16_t* p, F* even, F* odd) {
   even->v = (Float4)(bits << 16);
   odd->v = (Float4)(bits & Int4{-65536, -65536, -65536, -65536});
 }
-PRECIS_INLINE F Bf16Dot(F acc, const uint16_t* weights, uint32_t pair) { return acc; }
-
-PRECIS_INLINE I ZeroInt() { return {Int4{0, 0, 0, 0}}; }
-PRECIS_INLINE Int8Weights LoadInt8(const int8_t* p) {
-  Int8Weights w;
-  std::memcpy(w.v, p, 16);
-  return w;
+PRECIS_INLINE I SetInt(int32_t x) { return {Int4{x, x, x, x}}; }
+PRECIS_INLINE I LoadInts(const void* p) {
+  I a;
+  std::memcpy(&a.v, p, 16);
+  return a;
 }
-PRECIS_INLINE I Int8Dot(I acc, const Int8Weights& w, int32_t quad) {
-  int8_t x[4];
-  std::memcpy(x, &quad, 4);
-  for (int i = 0; i < 4; ++i) {
-    acc.v[i] += w.v[4 * i] * x[0] + w.v[4 * i + 1] * x[1] + w.v[4 * i + 2] * x[2] + w.v[4 * i + 3] * x[3];
-  }
+PRECIS_INLINE void StoreInts(void* p, I a) { std::memcpy(p, &a.v, 16); }
+PRECIS_INLINE F ToFloat(I a) { return {__builtin_convertvector(a.v, Float4)}; }
+PRECIS_INLINE I WidenInt8Pairs(const int8_t* p) {
+  int16_t wide[8];
+  for (int i = 0; i < 8; ++i) wide[i] = p[i];
+  return LoadInts(wide);
+}
+PRECIS_INLINE I PairDot(I acc, I weights, I pairs) {
+  int16_t w[8], x[8];
+  std::memcpy(w, &weights.v, 16);
+  std::memcpy(x, &pairs.v, 16);
+  for (int i = 0; i < 4; ++i) acc.v[i] += w[2 * i] * x[2 * i] + w[2 * i + 1] * x[2 * i + 1];
   return acc;
 }
-PRECIS_INLINE I SetInt(int32_t x) { return {Int4{x, x, x, x}}; }
-PRECIS_INLINE F ToFloat(I a) { return {__builtin_convertvector(a.v, Float4)}; }
 
 }  // namespace precis::kernels::portable
 
