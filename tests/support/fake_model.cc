@@ -1,5 +1,6 @@
 #include "tests/support/fake_model.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -95,6 +96,7 @@ absl::Status FakeRunner::RunRow(const StepRow& row, const KvMemory& memory, runt
   }
   if (row.sampling == nullptr) return absl::OkStatus();
   FillLogits(state);
+  if (row.logits != nullptr) std::copy(logits_.begin(), logits_.end(), row.logits);
   if (on_logits) on_logits(row, logits_);
   output->token = runtime::SampleToken(absl::MakeSpan(logits_), *row.sampling);
   return absl::OkStatus();
