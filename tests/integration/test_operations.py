@@ -195,10 +195,10 @@ experiments:
   - name: attention
     arms:
       - name: a
-        backend: flash
+        attention_backend: flash
         weight: 3
       - name: b
-        backend: flash_alibi
+        attention_backend: flash_alibi
         weight: 1
 """
 
@@ -240,7 +240,7 @@ def test_tls_and_certificate_reload(start, pki, tool):
     def serial():
         host, port = server.address.rsplit(":", 1)
         shown = subprocess.run(["openssl", "s_client", "-connect", f"{host}:{port}", "-alpn", "h2"], input="", text=True,
-                               capture_output=True, timeout=20).stdout
+                               errors="replace", capture_output=True, timeout=20).stdout
         pem = re.search("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", shown, re.S).group(0)
         return subprocess.run(["openssl", "x509", "-noout", "-serial"], input=pem, text=True, check=True,
                               capture_output=True).stdout
@@ -297,4 +297,4 @@ def test_bearer_tokens(start, tool, tmp_path):
     assert (good.returncode, bad.returncode) == (0, 8)
 
 
-TOKENS = "tests:right-token-0123456789abcdef\n"
+TOKENS = "# of the tests\nright-token-0123456789abcdef\n"
