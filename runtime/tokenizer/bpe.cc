@@ -1,12 +1,13 @@
 #include "runtime/tokenizer/bpe.h"
 
 #include <algorithm>
-#include <functional>
+
+#include "runtime/tokenizer/rank_queue.h"
 
 namespace precis::runtime {
 namespace {
 
-// Up to this many bytes, looking at every pair before each merge is faster than keeping a heap.
+// Up to this many bytes, looking at every pair before each merge is faster than keeping a queue.
 constexpr size_t kShortWord = 40;
 
 // A token of a short word, and what it and the next one merge to.
@@ -36,31 +37,23 @@ void AppendShort(const MergeTable& merges, const ByteTokens& byte_tokens, std::s
   for (size_t i = 0; i < count; ++i) ids->push_back(parts[i].id);
 }
 
-// The tokens of a long word as a doubly linked list over the positions of their first bytes, and a heap of the
-// pairs that merge. A heap entry whose rank is no longer that of the pair at its position is stale.
+// The tokens of a long word as a doubly linked list over the positions of their first bytes, and a queue of the
+// pairs that merge. A pair in the queue whose rank is no longer that of the pair at its position is stale.
 class LongWord {
  public:
   LongWord(const MergeTable& merges, const ByteTokens& byte_tokens, std::string_view word)
-      : merges_(merges), parts_(word.size()) {
-    const int32_t count = static_cast<int32_t>(word.size());
+      : merges_(merges), parts_(word.size()), queue_(word.size(), merges.rank_limit()) {
+    const auto count = static_cast<int32_t>(word.size());
     for (int32_t i = 0; i < count; ++i) {
       parts_[i] = {byte_tokens[static_cast<unsigned char>(word[i])], i - 1, i + 1 < count ? i + 1 : -1, Merge()};
     }
-    heap_.reserve(word.size());
-    for (int32_t i = 0; i + 1 < count; ++i) {
-      parts_[i].merge = merges_.Find(parts_[i].id, parts_[i + 1].id);
-      if (parts_[i].merge.rank != Merge::kNoRank) heap_.push_back(Entry(parts_[i].merge.rank, i));
-    }
-    std::make_heap(heap_.begin(), heap_.end(), std::greater<>());
+    for (int32_t i = 0; i + 1 < count; ++i) Update(i);
   }
 
   void MergeAll() {
-    while (!heap_.empty()) {
-      std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
-      const uint64_t entry = heap_.back();
-      heap_.pop_back();
-      const auto position = static_cast<int32_t>(entry & UINT32_MAX);
-      if (parts_[position].merge.rank == entry >> 32) MergeAt(position);
+    RankedPosition pair;
+    while (queue_.Pop(&pair)) {
+      if (parts_[pair.position].merge.rank == pair.rank) MergeAt(pair.position);
     }
   }
 
@@ -76,10 +69,6 @@ class LongWord {
     Merge merge;  // of this token and the next; no rank once another token has swallowed this one
   };
 
-  static uint64_t Entry(uint32_t rank, int32_t position) {
-    return static_cast<uint64_t>(rank) << 32 | static_cast<uint32_t>(position);
-  }
-
   void MergeAt(int32_t position) {
     Part& part = parts_[position];
     Part& swallowed = parts_[part.next];
@@ -94,14 +83,12 @@ class LongWord {
   void Update(int32_t position) {
     Part& part = parts_[position];
     part.merge = part.next >= 0 ? merges_.Find(part.id, parts_[part.next].id) : Merge();
-    if (part.merge.rank == Merge::kNoRank) return;
-    heap_.push_back(Entry(part.merge.rank, position));
-    std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
+    if (part.merge.rank != Merge::kNoRank) queue_.Push({part.merge.rank, position});
   }
 
   const MergeTable& merges_;
   std::vector<Part> parts_;
-  std::vector<uint64_t> heap_;
+  RankQueue queue_;
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "runtime/tokenizer/bpe_tokenizer.h"
 
+#include <algorithm>
+
 #include "runtime/tokenizer/pretokenizer.h"
 
 namespace precis::runtime {
@@ -30,7 +32,7 @@ std::vector<int32_t> BpeTokenizer::Encode(std::string_view text) const {
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 4 + 8);
   for (size_t pos = 0; pos < text.size();) {
-    const size_t end = WordEnd(text, pos);
+    const size_t end = std::min(WordEnd(text, pos), pos + kLongestWordBytes);
     if (const int32_t id = words_.Find(text, pos, end); id != WordTable::kNone) {
       ids.push_back(id);
     } else {

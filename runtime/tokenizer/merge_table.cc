@@ -15,6 +15,7 @@ void MergeTable::Insert(int32_t left, int32_t right, Merge merge) {
   size_t slot = Hash(key);
   while (slots_[slot].key != key && slots_[slot].key != kEmpty) slot = (slot + 1) & mask_;
   slots_[slot] = {key, merge};
+  rank_limit_ = std::max(rank_limit_, merge.rank + 1);
 }
 
 }  // namespace precis::runtime

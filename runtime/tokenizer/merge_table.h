@@ -24,6 +24,9 @@ class MergeTable {
   // Adds a pair (both ids >= 0), or replaces what it became, as a later line of merges.txt does.
   void Insert(int32_t left, int32_t right, Merge merge);
 
+  // All ranks are below.
+  uint32_t rank_limit() const { return rank_limit_; }
+
   Merge Find(int32_t left, int32_t right) const {
     const uint64_t key = Key(left, right);
     size_t slot = Hash(key);
@@ -50,6 +53,7 @@ class MergeTable {
   }
 
   std::vector<Slot> slots_;
+  uint32_t rank_limit_ = 0;
   size_t mask_;
   int shift_;
 };

@@ -35,13 +35,13 @@ std::vector<int32_t> Reference(const MergeTable& merges, const std::string& word
   }
 }
 
-// Merges of random pairs of the letters a to c and of what they became, in an order that no training would give.
-MergeTable RandomMerges(int count, std::mt19937* random) {
+// Merges of random pairs of the letters a to c and of what they became; shuffled: in an order that no training gives.
+MergeTable RandomMerges(int count, std::mt19937* random, bool shuffled = true) {
   MergeTable merges(count);
   std::vector<int32_t> ids = {'a', 'b', 'c'};
   std::vector<uint32_t> ranks;
   for (int i = 0; i < count; ++i) ranks.push_back(i);
-  std::shuffle(ranks.begin(), ranks.end(), *random);
+  if (shuffled) std::shuffle(ranks.begin(), ranks.end(), *random);
   for (int i = 0; i < count; ++i) {
     const int32_t left = ids[(*random)() % ids.size()];
     const int32_t right = ids[(*random)() % ids.size()];
@@ -62,6 +62,20 @@ TEST(AppendWordTokens, AgreesWithTheDefinitionForShortAndLongWords) {
       AppendWordTokens(merges, Bytes(), word, &ids);
       ASSERT_EQ(ids, Reference(merges, word)) << "round " << round << ": " << word;
     }
+  }
+}
+
+// Long enough for the queue to keep lists: with a table as training gives it, and with one that makes the queue turn
+// into a heap half-way.
+TEST(AppendWordTokens, AgreesWithTheDefinitionForVeryLongWords) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 4; ++round) {
+    const MergeTable merges = RandomMerges(1 + 12 * round, &random, round % 2 == 0);
+    std::string word;
+    for (int i = 0; i < 16500; ++i) word.push_back(static_cast<char>('a' + random() % 3));
+    std::vector<int32_t> ids;
+    AppendWordTokens(merges, Bytes(), word, &ids);
+    ASSERT_EQ(ids, Reference(merges, word)) << "round " << round;
   }
 }
 
