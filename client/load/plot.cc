@@ -12,7 +12,7 @@ namespace {
 
 // Okabe and Ito's colours without yellow: told apart by colour-blind readers too.
 constexpr const char* kPalette[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444"};
-constexpr double kLeft = 62, kRight = 16, kTop = 34, kBottom = 44;
+constexpr double kLeft = 62, kRight = 16, kTop = 34, kBottom = 44, kLegendLine = 17;
 
 // From data to pixels.
 struct Axis {
@@ -29,7 +29,10 @@ std::vector<double> LogTicks(double low, double high) {
   std::vector<double> ticks;
   const double decades = std::log10(high / low);
   const std::vector<double> steps =
-      decades > 3 ? std::vector<double>{1} : decades > 1.5 ? std::vector<double>{1, 3} : std::vector<double>{1, 2, 5};
+      decades > 3     ? std::vector<double>{1}
+      : decades > 1.5 ? std::vector<double>{1, 3}
+      : decades > 0.8 ? std::vector<double>{1, 2, 5}
+                      : std::vector<double>{1, 1.5, 2, 3, 4, 5, 7};
   for (double power = std::pow(10, std::floor(std::log10(low))); power <= high; power *= 10) {
     for (double step : steps) {
       if (power * step >= low * 0.999 && power * step <= high * 1.001) ticks.push_back(power * step);
@@ -62,7 +65,7 @@ Axis MakeAxis(const Plot& plot, bool is_x, double from, double to) {
   if (!log) return {0, !is_x && plot.y_max > 0 ? plot.y_max : std::max(high * 1.05, 1e-12), from, to, false};
   low *= 0.8;
   high *= 1.25;
-  if (high / low < 4) high = low * 4;
+  if (high / low < 2.5) high = low * 2.5;
   return {low, high, from, to, true};
 }
 
@@ -92,7 +95,7 @@ std::string DrawAxes(const Plot& plot, const Axis& x, const Axis& y) {
   }
   absl::StrAppendFormat(&svg, "<path class=\"axis\" d=\"M%.1f %.1fV%.1fH%.1f\"/>\n", x.from, y.to, y.from, x.to);
   svg += Text((x.from + x.to) / 2, y.from + 35, "middle", "label", plot.x_label);
-  return svg + Text(x.from - kLeft + 12, y.to - 14, "start", "title", plot.title);
+  return svg;
 }
 
 std::string DrawLine(const Line& line, const Axis& x, const Axis& y) {
@@ -113,18 +116,23 @@ std::string DrawLine(const Line& line, const Axis& x, const Axis& y) {
                          line.dashed ? " stroke-dasharray=\"5 4\"" : "", path, marks);
 }
 
-std::string DrawLegend(const Plot& plot, double right, double bottom) {
+std::vector<const Line*> NamedLines(const Plot& plot) {
   std::vector<const Line*> named;
   for (const Line& line : plot.lines) {
     if (!line.name.empty()) named.push_back(&line);
   }
+  return named;
+}
+
+// Below the title, a line each.
+std::string DrawLegend(const Plot& plot, double left, double top) {
   std::string svg;
-  for (size_t i = 0; i < named.size(); ++i) {
-    const double y = bottom - 12 - 17 * static_cast<double>(named.size() - 1 - i);
-    svg += Text(right - 34, y, "end", "legend", named[i]->name);
-    absl::StrAppendFormat(&svg, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-width=\"2.5\"%s/>\n",
-                          right - 28, y - 4, right - 6, y - 4, kPalette[named[i]->color % std::size(kPalette)],
-                          named[i]->dashed ? " stroke-dasharray=\"5 4\"" : "");
+  double y = top;
+  for (const Line* line : NamedLines(plot)) {
+    absl::StrAppendFormat(&svg, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-width=\"3\"/>\n",
+                          left, y - 4, left + 20, y - 4, kPalette[line->color % std::size(kPalette)]);
+    svg += Text(left + 27, y, "start", "legend", line->name);
+    y += kLegendLine;
   }
   return svg;
 }
@@ -144,10 +152,12 @@ std::string EscapeXml(const std::string& text) {
 
 std::string DrawPlot(const Plot& plot, const Box& box) {
   const Axis x = MakeAxis(plot, true, box.x + kLeft, box.x + box.width - kRight);
-  const Axis y = MakeAxis(plot, false, box.y + box.height - kBottom, box.y + kTop);
-  std::string svg = DrawAxes(plot, x, y);
+  const double legend = kLegendLine * static_cast<double>(NamedLines(plot).size());
+  const Axis y = MakeAxis(plot, false, box.y + box.height - kBottom, box.y + kTop + legend);
+  std::string svg = Text(box.x + 12, box.y + 20, "start", "title", plot.title);
+  svg += DrawLegend(plot, box.x + 12, box.y + 39) + DrawAxes(plot, x, y);
   for (const Line& line : plot.lines) svg += DrawLine(line, x, y);
-  return svg + DrawLegend(plot, x.to, y.from);
+  return svg;
 }
 
 }  // namespace precis::load

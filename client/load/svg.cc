@@ -11,7 +11,7 @@
 namespace precis::load {
 namespace {
 
-constexpr double kWidth = 980, kHeader = 54, kPanelHeight = 300, kMargin = 16;
+constexpr double kWidth = 980, kHeader = 54, kPanelHeight = 340, kMargin = 16;
 constexpr size_t kMaxPoints = 240;
 
 constexpr char kStyle[] =
@@ -45,7 +45,7 @@ Line CdfLine(const std::string& name, int color, const std::vector<double>& sort
 }
 
 Plot CdfPlot(const Stage& stage, const Colors& colors, const std::string& title, Distribution Summary::*which) {
-  Plot plot{.title = title, .x_label = "share of requests answered within this time", .log_x = true, .x_is_time = true};
+  Plot plot{.title = title, .x_label = "time, logarithmic; the height is the share answered within it", .log_x = true, .x_is_time = true};
   plot.y_max = 1;
   plot.y_percent = true;
   plot.y_ticks = {0, 0.25, 0.5, 0.75, 0.9, 1};
@@ -53,7 +53,7 @@ Plot CdfPlot(const Stage& stage, const Colors& colors, const std::string& title,
     const std::vector<double>& sorted = (summary.*which).sorted;
     if (sorted.empty()) continue;
     const std::string name =
-        absl::StrCat(backend, "  p50 ", FormatSeconds(Percentile(sorted, 50)), ", p99 ", FormatSeconds(Percentile(sorted, 99)));
+        absl::StrCat(backend, ": p50 ", FormatSeconds(Percentile(sorted, 50)), ", p99 ", FormatSeconds(Percentile(sorted, 99)));
     plot.lines.push_back(CdfLine(name, colors.at(backend), sorted));
   }
   return plot;
