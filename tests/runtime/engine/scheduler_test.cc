@@ -16,6 +16,7 @@ using ::testing::IsEmpty;
 class SchedulerTest : public ::testing::Test {
  protected:
   void Start(int pages, SchedulerOptions options = {}) {
+    scheduler_.reset();
     cache_ = std::make_unique<KvCache>(std::vector<int64_t>{100}, KvCache::Options{pages * 100, true, nullptr});
     scheduler_ = std::make_unique<Scheduler>(options, cache_.get());
   }
