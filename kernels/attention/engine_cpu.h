@@ -280,26 +280,62 @@ inline void WriteOutputs(const AttentionBlock& b, const float* outputs, const fl
   }
 }
 
-// Online softmax of the tile [begin, end): logits, new maxima, earlier sums and outputs rescaled, exponentials.
+// Online softmax of row r over the tile [begin, end), whose scores are at `row`: logits, the new maximum, exponentials, the new sum.
+// Returns the factor by which earlier outputs shrink.
 template <class Score>
-void OnlineSoftmax(const AttentionBlock& b, const Scratch& s, int begin, int end) {
+float OnlineSoftmax(const AttentionBlock& b, const Scratch& s, int r, float* row, int begin, int end) {
+  const int position = b.first_position + r;
+  const int visible = MinInt(end, position + 1) - begin;
+  const float tile_maximum = LogitsOfRow<Score>(row, visible, begin, position, b.slope);
+  if (begin == 0) {
+    s.maxima[r] = tile_maximum;
+    s.sums[r] = ExpOfRow(row, visible, tile_maximum);
+    return 1.0f;
+  }
+  const float before = s.maxima[r];
+  const float maximum = before > tile_maximum ? before : tile_maximum;
+  const float factor = maximum == before ? 1.0f : First(Exp2(Set(before - maximum)));
+  s.maxima[r] = maximum;
+  s.sums[r] = s.sums[r] * factor + ExpOfRow(row, visible, maximum);
+  return factor;
+}
+
+inline void Rescale(const AttentionBlock& b, const Scratch& s, int r, float factor) {
   const int padded = PaddedHeadDim(b.head_dim);
-  for (int r = MaxInt(0, begin - b.first_position); r < b.rows; ++r) {
-    const int position = b.first_position + r;
-    const int visible = MinInt(end, position + 1) - begin;
-    float* row = s.scores + r * kTileTokens;
-    const float tile_maximum = LogitsOfRow<Score>(row, visible, begin, position, b.slope);
-    const float before = s.maxima[r];
-    const float maximum = before > tile_maximum ? before : tile_maximum;
-    const float sum = ExpOfRow(row, visible, maximum);
-    if (begin == 0) {
-      s.sums[r] = sum;
-    } else {
-      const float factor = maximum == before ? 1.0f : First(Exp2(Set(before - maximum)));
-      s.sums[r] = s.sums[r] * factor + sum;
-      if (factor != 1.0f) ScaleRow(s.outputs + r * padded, padded, factor);
+  if (factor != 1.0f) ScaleRow(s.outputs + r * padded, padded, factor);
+}
+
+template <class Kv, class Score>
+void TiledRows(const AttentionBlock& b, const Scratch& s, const Pages<Kv>& keys, const Pages<Kv>& values) {
+  const int context = b.first_position + b.rows;
+  for (int begin = 0; begin < context; begin += kTileTokens) {
+    const int end = MinInt(context, begin + kTileTokens);
+    ScoreTile<Kv>(b, keys, s.queries, begin / 16, (end + 15) / 16, s.scores, kTileTokens);
+    for (int r = MaxInt(0, begin - b.first_position); r < b.rows; ++r) {
+      Rescale(b, s, r, OnlineSoftmax<Score>(b, s, r, s.scores + r * kTileTokens, begin, end));
     }
-    s.maxima[r] = maximum;
+    ValueTile<Kv>(b, values, s.scores, kTileTokens, begin, end, s.outputs);
+  }
+}
+
+// A single row uses the scratch of the other rows for more tiles of its own: the keys of up to kQueryBlock tiles, then their softmax, then their values.
+// The same operations in the same order for the row, but memory is read in longer runs.
+template <class Kv, class Score>
+void TiledRow(const AttentionBlock& b, const Scratch& s, const Pages<Kv>& keys, const Pages<Kv>& values) {
+  const int context = b.first_position + 1;
+  float factors[kQueryBlock];
+  for (int span = 0; span < context; span += kQueryBlock * kTileTokens) {
+    const int stop = MinInt(context, span + kQueryBlock * kTileTokens);
+    ScoreTile<Kv>(b, keys, s.queries, span / 16, (stop + 15) / 16, s.scores, kTileTokens);
+    for (int begin = span, tile = 0; begin < stop; begin += kTileTokens, ++tile) {
+      const int end = MinInt(context, begin + kTileTokens);
+      factors[tile] = OnlineSoftmax<Score>(b, s, 0, s.scores + (begin - span), begin, end);
+    }
+    for (int begin = span, tile = 0; begin < stop; begin += kTileTokens, ++tile) {
+      Rescale(b, s, 0, factors[tile]);
+      ValueTile<Kv>(b, values, s.scores + (begin - span), kTileTokens, begin, MinInt(context, begin + kTileTokens),
+                    s.outputs);
+    }
   }
 }
 
@@ -310,13 +346,10 @@ void TiledAttention(const AttentionBlock& b) {
   const Pages<Kv> values = {b.values, b.page_stride, b.block_table};
   PackQueries(b, s.queries);
   ClearOutputs(b, s.outputs);
-  for (int r = 0; r < b.rows; ++r) s.maxima[r] = -__builtin_inff();
-  const int context = b.first_position + b.rows;
-  for (int begin = 0; begin < context; begin += kTileTokens) {
-    const int end = MinInt(context, begin + kTileTokens);
-    ScoreTile<Kv>(b, keys, s.queries, begin / 16, (end + 15) / 16, s.scores, kTileTokens);
-    OnlineSoftmax<Score>(b, s, begin, end);
-    ValueTile<Kv>(b, values, s.scores, kTileTokens, begin, end, s.outputs);
+  if (b.rows == 1) {
+    TiledRow<Kv, Score>(b, s, keys, values);
+  } else {
+    TiledRows<Kv, Score>(b, s, keys, values);
   }
   WriteOutputs(b, s.outputs, s.sums);
 }
