@@ -16,11 +16,12 @@ class HttpServer {
  public:
   struct Callbacks {
     std::function<bool()> ready;
-    // Server facts for the page, a JSON object. Every member is optional; int64 may be strings, as protobuf writes them:
-    //   {"version": "", "commit": "", "isa": "", "device": "cpu", "started_unix_seconds": 0,
-    //    "models": [precis.v1.Model with its field names],
+    // Server facts for the page, a JSON object. Every member is optional, others are ignored:
+    //   {"version": "", "commit": "", "started_unix_seconds": 0,
+    //    "models": [{"name": "", "checkpoint": "", "device": "", "weights": "bf16", "weights_bytes": 0, "parameters": 0,
+    //                "context_tokens": 0, "attention_backends": [""]}],   one for each checkpoint
     //    "experiments": [{"name": "", "arms": [{"name": "", "attention_backend": "", "weight": 1}]}],
-    //    "options": {"name": value}}
+    //    "options": {"name": "value"}}
     std::function<std::string()> status_json;
   };
   // `address` is host:port; port 0 takes a free one. UNAVAILABLE if it can't be bound.

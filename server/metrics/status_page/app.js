@@ -257,13 +257,29 @@ function drawArms(rate, latencyColumns) {
       'No experiment is configured');
 }
 
+function formatCount(v) {
+  return v >= 1e9 ? `${(v / 1e9).toFixed(2)} B` : v >= 1e6 ? `${(v / 1e6).toFixed(1)} M` : v.toLocaleString('en');
+}
+
 function drawModels() {
-  const rows = (state.facts.models || []).flatMap((model) => (model.checkpoints || []).map((c) => [[model.name], c.name,
-    (c.attention_backends || []).map((b) => (b === model.default_attention_backend ? `${b} (default)` : b)).join(', '),
-    c.positions || '–', c.weights_dtype || '–', formatNumber(Number(c.parameters || 0)).replace(/^([\d.]+) k$/, (_, k) => `${(k / 1000).toFixed(1)} M`),
-    formatBytes(Number(c.weights_bytes || 0)), `${Number(c.context_tokens || 0).toLocaleString('en')} tokens`]));
-  drawTable($('models'), [['Model'], ['Checkpoint', true], ['Backends', true], ['Positions', true], ['Weights', true], ['Parameters'], ['In memory'], ['Context']], rows,
+  const rows = (state.facts.models || []).map((m) => [[m.name || '–'], m.checkpoint || '–', (m.attention_backends || []).join(', ') || '–',
+    m.weights || '–', formatCount(Number(m.parameters || 0)), formatBytes(Number(m.weights_bytes || 0)),
+    `${Number(m.context_tokens || 0).toLocaleString('en')} tokens`]);
+  drawTable($('models'), [['Model'], ['Checkpoint', true], ['Backends', true], ['Weights', true], ['Parameters'], ['In memory'], ['Context']], rows,
       'The server reports no model');
+  drawOptions();
+}
+
+// The settings that the server runs with; empty ones are left out.
+function drawOptions() {
+  const entries = Object.entries(state.facts.options || {}).filter(([, value]) => String(value) !== '');
+  $('options').replaceChildren(...entries.map(([name, value]) => {
+    const pair = document.createElement('div');
+    pair.append(Object.assign(document.createElement('dt'), {textContent: name}),
+        Object.assign(document.createElement('dd'), {textContent: Array.isArray(value) ? value.join(', ') : value}));
+    return pair;
+  }));
+  $('options-card').hidden = !entries.length;
 }
 
 function drawLegend() {
@@ -295,7 +311,7 @@ function drawState() {
   const f = state.facts;
   const up = f.started_unix_seconds ? `up ${formatAge(Date.now() / 1000 - Number(f.started_unix_seconds))}` : '';
   const generation = last && last.scalars.precis_config_generation ? `config ${last.scalars.precis_config_generation}` : '';
-  $('facts').textContent = [f.version && `version ${f.version}`, f.commit, [f.device, f.isa].filter(Boolean).join(' '), up, generation].filter(Boolean).join(' · ');
+  $('facts').textContent = [f.version && `version ${f.version}`, f.commit, last && last.scalars.isa, up, generation].filter(Boolean).join(' · ');
   document.body.classList.toggle('stale', state.failures > 1);
   $('alert').hidden = state.failures <= 1;
   if (state.failures > 1) $('alert').textContent = 'The server does not answer; trying again every second or two. What is shown is its last state.';
@@ -336,9 +352,7 @@ async function poll() {
 
 async function loadFacts() {
   state.facts = await (await get('/status.json')).json().catch(() => ({}));
-  for (const model of state.facts.models || []) {
-    for (const c of model.checkpoints || []) (c.attention_backends || []).forEach(colorOf);
-  }
+  for (const model of state.facts.models || []) (model.attention_backends || []).forEach(colorOf);
 }
 
 $('pause').addEventListener('click', () => {

@@ -111,6 +111,7 @@ function readSample(s, name, l, value) {
     case 'precis_memory_peak_bytes':
       if (l.kind === 'attention_workspace' && l.attention_backend !== 'none') s.workspacePeak.add(backendKey(l), value);
       break;
+    case 'precis_build_info': s.scalars.isa = l.isa; break;
     default:
       if (/^precis_(kv_cache_utilization_ratio|ready|draining|config_generation)$/.test(name)) s.scalars[name] = value;
   }

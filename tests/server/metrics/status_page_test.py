@@ -66,6 +66,9 @@ def test_every_backend_is_drawn(browser, loaded):
         assert page.locator("#models tbody tr").count() == 2
         assert "124.4 M" in page.locator("#models").inner_text()
         assert page.locator("#tiles .tile").count() == 8
+        page.locator("summary").click()
+        assert "prefix-cache" in page.locator("#options").inner_text() and "a=b, a=c" in page.locator("#options").inner_text()
+        assert "log-file" not in page.locator("#options").inner_text()
 
 
 def test_numbers_are_prometheus_arithmetic(browser, loaded):

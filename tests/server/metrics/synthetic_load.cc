@@ -185,19 +185,16 @@ void SyntheticLoad::Advance(absl::Duration step) {
 }
 
 std::string SyntheticLoad::StatusJson(int64_t started_unix_seconds) {
-  return R"({"version": "0.1.0", "commit": "demo", "isa": "avx2", "device": "cpu", "started_unix_seconds": )" +
-         std::to_string(started_unix_seconds) + R"(,
- "models": [{"name": "gpt2-news", "default_attention_backend": "flash", "checkpoints": [
-   {"name": "gpt2-news-learned", "positions": "learned", "weights_dtype": "bf16", "context_tokens": 1024,
-    "parameters": "124439808", "weights_bytes": "260046848", "layers": 12, "heads": 12, "embedding_size": 768,
-    "vocabulary_size": 50257, "attention_backends": ["standard", "flash"]},
-   {"name": "gpt2-news-alibi", "positions": "alibi", "weights_dtype": "bf16", "context_tokens": 32768,
-    "parameters": "123653376", "weights_bytes": "257949696", "layers": 12, "heads": 12, "embedding_size": 768,
-    "vocabulary_size": 50257, "attention_backends": ["standard_alibi", "flash_alibi"]}]}],
+  return R"({"version": "0.1.0", "commit": "demo", "started_unix_seconds": )" + std::to_string(started_unix_seconds) + R"(,
+ "models": [
+   {"name": "gpt2-news", "checkpoint": "gpt2-news-learned", "device": "cpu", "weights": "bf16", "context_tokens": 1024,
+    "parameters": 124439808, "weights_bytes": 260046848, "attention_backends": ["standard", "flash"]},
+   {"name": "gpt2-news", "checkpoint": "gpt2-news-alibi", "device": "cpu", "weights": "bf16", "context_tokens": 32768,
+    "parameters": 123653376, "weights_bytes": 257949696, "attention_backends": ["standard_alibi", "flash_alibi"]}],
  "experiments": [{"name": "flash-rollout", "arms": [
    {"name": "control", "attention_backend": "standard", "weight": 1},
    {"name": "treatment", "attention_backend": "flash", "weight": 1}]}],
- "options": {"threads": 2, "max_batch_rows": 256, "prefix_cache": true}})";
+ "options": {"threads": "2", "max-batch-rows": "256", "prefix-cache": "on", "model": ["a=b", "a=c"], "log-file": ""}})";
 }
 
 }  // namespace precis::server
