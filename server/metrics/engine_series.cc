@@ -54,6 +54,7 @@ void EngineSeries::Step(const StepEvent& event) {
       ->Observe(absl::ToDoubleSeconds(event.duration));
   if (event.attention_count == 0) return;
   MutexLock lock(&mutex_);
+  const std::string& device = device_;  // clang's analysis does not follow the lock into the lambda
   for (int i = 0; i < event.attention_count; ++i) {
     const StepEvent::AttentionTime& part = event.attention[i];
     const int part_phase = part.phase == runtime::Phase::kPrefill ? 0 : 1;
@@ -62,7 +63,7 @@ void EngineSeries::Step(const StepEvent& event) {
         .get([&] {
           return families_->histogram(
               MetricId::kAttentionKernel,
-              With(BackendScope(part.model, part.attention_backend, device_), "phase", kPhaseNames[part_phase]));
+              With(BackendScope(part.model, part.attention_backend, device), "phase", kPhaseNames[part_phase]));
         })
         ->Observe(absl::ToDoubleSeconds(part.duration));
     RaiseWorkspace(part.model, part.attention_backend, part.workspace_bytes);
