@@ -54,7 +54,7 @@ void EngineSeries::Step(const StepEvent& event) {
       ->Observe(absl::ToDoubleSeconds(event.duration));
   if (event.attention_count == 0) return;
   MutexLock lock(&mutex_);
-  const std::string& device = device_;  // clang's analysis does not follow the lock into the lambda
+  const std::string device = device_;  // a copy: the analysis does not follow the lock into the lambda
   for (int i = 0; i < event.attention_count; ++i) {
     const StepEvent::AttentionTime& part = event.attention[i];
     const int part_phase = part.phase == runtime::Phase::kPrefill ? 0 : 1;
