@@ -64,7 +64,8 @@ constexpr std::string_view kHarmless[] = {
     "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
     "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "remove_invalid_values",
     "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "chunk_size_feed_forward",
-    "attn_implementation",
+    "attn_implementation", "n_special", "predict_special_tokens", "output_past", "loss_type", "max_new_tokens",
+    "min_new_tokens", "unk_token_id", "mask_token_id", "model_max_length",
 };
 
 template <size_t N>

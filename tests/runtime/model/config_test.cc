@@ -40,6 +40,20 @@ TEST(Config, ReadsThePublishedGpt2) {
   EXPECT_FALSE(config->model.alibi);
 }
 
+// What the published medium, large and XL files say beside the sizes.
+TEST(Config, TakesOptionsOfThePublishedFiles) {
+  EXPECT_EQ(ErrorOf({{"n_special", 0},
+                     {"predict_special_tokens", true},
+                     {"output_past", true},
+                     {"summary_proj_to_labels", true},
+                     {"_num_labels", 1},
+                     {"id2label", {{"0", "LABEL_0"}}},
+                     {"torch_dtype", "float32"},
+                     {"transformers_version", "4.57.6"},
+                     {"use_cache", true}}),
+            "accepted");
+}
+
 TEST(Config, ReadsOptions) {
   const auto config = Parse({{"n_inner", 40},
                              {"alibi", true},
