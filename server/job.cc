@@ -53,17 +53,18 @@ absl::Status Job::Assign() {
   if (unit.empty()) unit = info_.unit_id;
   if (unit.empty()) unit = request_->client_request_id();
   if (unit.empty()) unit = RandomId();
-  AssignmentResult chosen = AssignArm(*config, unit, request_->model(), request_->attention_backend());
   const runtime::Catalog& catalog = engine_->catalog();
-  absl::StatusOr<runtime::Catalog::Choice> choice = absl::UnknownError("");
-  if (chosen.arm != nullptr) {
-    const std::string& model = chosen.arm->model;
-    const bool fits = model.empty() || request_->model().empty() || model == request_->model();
-    if (fits) choice = catalog.Resolve(model.empty() ? request_->model() : model, chosen.arm->attention_backend);
-    if (!choice.ok()) chosen.reason = AssignmentReason::kFallback;
-  }
-  if (!choice.ok()) choice = catalog.Resolve(request_->model(), request_->attention_backend());
+  absl::StatusOr<runtime::Catalog::Choice> choice = catalog.Resolve(request_->model(), request_->attention_backend());
   if (!choice.ok()) return choice.status();
+  AssignmentResult chosen = AssignArm(*config, unit, choice->model->name, request_->attention_backend());
+  if (chosen.arm != nullptr) {
+    absl::StatusOr<runtime::Catalog::Choice> by_arm = ResolveArm(catalog, *chosen.experiment, *chosen.arm);
+    if (by_arm.ok()) {
+      choice = *by_arm;
+    } else {
+      chosen.reason = AssignmentReason::kFallback;
+    }
+  }
   model_ = choice->model->name;
   backend_ = std::string(choice->variant->name);
   device_ = std::string(choice->checkpoint->runner->device());
@@ -82,6 +83,18 @@ absl::Status Job::Assign() {
                                  AssignmentReasonName(chosen.reason));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<runtime::Catalog::Choice> Job::ResolveArm(const runtime::Catalog& catalog, const Experiment& experiment,
+                                                         const Arm& arm) const {
+  const std::string& requested = request_->model();
+  if (!arm.model.empty() && !requested.empty() && arm.model != requested) {
+    return absl::NotFoundError("the request names another model than the arm");
+  }
+  std::string model = arm.model;
+  if (model.empty()) model = experiment.model;
+  if (model.empty()) model = requested;
+  return catalog.Resolve(model, arm.attention_backend);
 }
 
 void Job::Start(std::function<void(const std::string&)> on_text, std::function<void()> on_done) {

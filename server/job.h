@@ -45,6 +45,8 @@ class Job : public std::enable_shared_from_this<Job> {
 
  private:
   absl::Status Assign();
+  absl::StatusOr<runtime::Catalog::Choice> ResolveArm(const runtime::Catalog& catalog, const Experiment& experiment,
+                                                      const Arm& arm) const;
   void Submit(std::function<void(const std::string&)> on_text);
   void FinishOnDelivery(absl::StatusOr<runtime::Result> result);
   void Complete(const absl::StatusOr<runtime::Result>& result);

@@ -1,12 +1,14 @@
-#include <errno.h>
+#include <grpc/support/log.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <map>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernels/device.h"
@@ -51,19 +53,74 @@ int WaitForStop(const sigset_t& set, Logger* log) {
   }
 }
 
-// The first stop signal drains, the next one ends the process at once, also while models load.
-void HandleSignals(const sigset_t& set, Logger* log, Server* server, std::thread* loader) {
+// The models are loaded by a thread of their own, so that signals are heard meanwhile.
+class Loader {
+ public:
+  Loader(Server* server, Server::EngineFactory factory) : thread_([this, server, factory = std::move(factory)] {
+    status_ = server->Load(factory);
+    if (status_.ok()) {
+      std::printf("ready\n");
+      std::fflush(stdout);
+    }
+    done_ = true;
+    if (!status_.ok()) kill(getpid(), SIGTERM);
+  }) {}
+  bool done() const { return done_; }
+  absl::Status Join() {
+    thread_.join();
+    return status_;
+  }
+
+ private:
+  absl::Status status_;
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+// The first stop signal drains, the next one ends the process at once. While models load there is nothing to drain.
+absl::Status ServeUntilSignal(const sigset_t& set, Logger* log, Server* server, Loader* loader) {
   const int first = WaitForStop(set, log);
-  std::thread([set, log] {
-    const int second = WaitForStop(set, log);
-    log->Log(LogLevel::kWarning, "second signal: stopping at once");
-    log->Flush(absl::Milliseconds(200));
-    _exit(128 + second);
-  }).detach();
   log->Log(LogLevel::kInfo, "stop signal", LogFields().Add("signal", first));
-  if (loader->joinable()) loader->join();
+  if (!loader->done()) {
+    log->Flush(absl::Milliseconds(200));
+    _exit(0);
+  }
+  std::thread([] {  // outlives the log, so it does without
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    int second = 0;
+    if (sigwait(&stop, &second) == 0) _exit(128 + second);
+  }).detach();
+  if (absl::Status s = loader->Join(); !s.ok()) return s;
   server->Drain();
+  return absl::OkStatus();
 }
+
+std::atomic<Logger*> grpc_log{nullptr};
+
+// gRPC's own messages (failed handshakes, broken connections) go the way of ours.
+void LogFromGrpc(gpr_log_func_args* arguments) {
+  Logger* const log = grpc_log.load();
+  if (log == nullptr) return;
+  const LogLevel level = arguments->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarning : LogLevel::kDebug;
+  const std::string source = StrCat(arguments->file, ":", arguments->line);
+  log->Log(level, "grpc", LogFields().Add("source", source).Add("text", arguments->message));
+}
+
+// While it lives.
+class GrpcLogRoute {
+ public:
+  explicit GrpcLogRoute(Logger* log) {
+    grpc_log = log;
+    gpr_set_log_function(LogFromGrpc);
+  }
+  ~GrpcLogRoute() {
+    gpr_set_log_function(nullptr);
+    grpc_log = nullptr;
+  }
+};
 
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "precis-server: %s\n", std::string(status.message()).c_str());
@@ -76,6 +133,7 @@ int Serve(const Configuration& configuration) {
   absl::StatusOr<std::unique_ptr<Logger>> log =
       Logger::Open({options.log_format, options.log_level, options.log_file, int64_t{8} << 20});
   if (!log.ok()) return Fail(log.status());
+  const GrpcLogRoute route(log->get());
   const kernels::CpuIsa isa = options.cpu_isa == "auto"
                                   ? kernels::BestCpuIsa()
                                   : kernels::ParseCpuIsa(options.cpu_isa).value_or(kernels::BestCpuIsa());
@@ -88,19 +146,9 @@ int Serve(const Configuration& configuration) {
   if (!(*server)->metrics_address().empty()) std::printf("metrics on %s\n", (*server)->metrics_address().c_str());
   std::fflush(stdout);
 
-  absl::Status loaded;
-  std::thread loader([&] {
-    loaded = (*server)->Load([&] { return CreateEngine(options, metrics.get()); });
-    if (loaded.ok()) {
-      std::printf("ready\n");
-      std::fflush(stdout);
-    } else {
-      kill(getpid(), SIGTERM);
-    }
-  });
-  HandleSignals(signals, log->get(), server->get(), &loader);
-  if (!loaded.ok()) return Fail(loaded);
-  return 0;
+  Loader loader(server->get(), [&] { return CreateEngine(options, metrics.get()); });
+  const absl::Status status = ServeUntilSignal(signals, log->get(), server->get(), &loader);
+  return status.ok() ? 0 : Fail(status);
 }
 
 int Main(int argc, char** argv) {

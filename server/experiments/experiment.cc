@@ -121,11 +121,11 @@ std::string_view AssignmentReasonName(AssignmentReason reason) {
   return "none";
 }
 
-AssignmentResult AssignArm(const ExperimentConfig& config, std::string_view unit_id,
-                           std::string_view requested_model, std::string_view requested_backend) {
+AssignmentResult AssignArm(const ExperimentConfig& config, std::string_view unit_id, std::string_view model,
+                           std::string_view requested_backend) {
   AssignmentResult result;
   for (const Experiment& experiment : config.experiments) {
-    if (!experiment.model.empty() && experiment.model != requested_model) continue;
+    if (!experiment.model.empty() && experiment.model != model) continue;
     result.experiment = &experiment;
     break;
   }

@@ -60,9 +60,9 @@ struct AssignmentResult {
 };
 
 // What a request gets. One that names its backend is kForced and keeps it. Else the first experiment that applies to
-// the request's model assigns an arm.
-AssignmentResult AssignArm(const ExperimentConfig& config, std::string_view unit_id,
-                           std::string_view requested_model, std::string_view requested_backend);
+// `model`, the one that would serve the request without experiments, assigns an arm.
+AssignmentResult AssignArm(const ExperimentConfig& config, std::string_view unit_id, std::string_view model,
+                           std::string_view requested_backend);
 
 // Holds the running snapshot. Thread-safe.
 class ExperimentStore {
