@@ -22,11 +22,15 @@ def load(paths):
         yield int(number), document, reply
 
 
+def in_order(paths):
+    return sorted(load(paths), key=lambda item: (item[0], "alibi" in item[2]["backend"], item[2]["backend"] != "standard"))
+
+
 def table(paths):
     header = ["document", "backend", "prompt tokens", "cut", "new tokens", "first token ms", "total ms", "tokens/s",
               "weights", "KV", "attention workspace"]
     rows = []
-    for _, document, reply in sorted(load(paths), key=lambda item: item[0]):
+    for _, document, reply in in_order(paths):
         cost = reply["accounting"]
         decode = cost["decode_seconds"]
         rate = (cost["new_tokens"] - 1) / decode if decode > 0 else 0
@@ -42,7 +46,7 @@ def table(paths):
 
 def summaries(paths):
     last = None
-    for number, document, reply in sorted(load(paths), key=lambda item: item[0]):
+    for number, document, reply in in_order(paths):
         if number != last:
             print(f"\n{document}")
             last = number
@@ -50,14 +54,30 @@ def summaries(paths):
         print(textwrap.fill(text, 108, initial_indent=f"  {reply['backend']:<15} ", subsequent_indent=" " * 18))
 
 
+def read_samples(path):
+    """name{labels} -> value, without buckets; labels that say nothing ("none", the device) are left out."""
+    samples = {}
+    with open(path) as file:
+        for line in file:
+            if line.startswith("#") or "_bucket" in line:
+                continue
+            name, value = line.rstrip("\n").rsplit(" ", 1)
+            name = re.sub(r'(\w+="none"|device="\w+"|gen_ai_\w+="[^"]*"),?', "", name)
+            samples[name.replace(",}", "}").replace("{}", "")] = float(value)
+    return samples
+
+
 def changes(before, after):
-    def samples(path):
-        with open(path) as file:
-            return dict(line.rstrip("\n").rsplit(" ", 1) for line in file if not line.startswith("#") and "_bucket" not in line)
-    old, new = samples(before), samples(after)
+    old, new = read_samples(before), read_samples(after)
     for name, value in new.items():
-        if old.get(name, "0") != value:
-            print(f"  {name}  {old.get(name, '-')} -> {value}")
+        total = name.replace("_count", "_sum", 1)
+        if old.get(name, 0) == value or re.search(r"_sum\b", name):
+            continue
+        if "_count" in name and total in new:
+            mean = (new[total] - old.get(total, 0)) / (value - old.get(name, 0))
+            print(f"  {name}  {old.get(name, 0):.0f} -> {value:.0f}, mean of the new {mean:.4g}")
+        else:
+            print(f"  {name}  {old.get(name, 0):.10g} -> {value:.10g}")
 
 
 def names(_):
