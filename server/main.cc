@@ -80,7 +80,6 @@ class Loader {
 // The first stop signal drains, the next one ends the process at once. While models load there is nothing to drain.
 absl::Status ServeUntilSignal(const sigset_t& set, Logger* log, Server* server, Loader* loader) {
   const int first = WaitForStop(set, log);
-  log->Log(LogLevel::kInfo, "stop signal", LogFields().Add("signal", first));
   if (!loader->done()) {
     log->Flush(absl::Milliseconds(200));
     _exit(0);
@@ -93,7 +92,11 @@ absl::Status ServeUntilSignal(const sigset_t& set, Logger* log, Server* server, 
     int second = 0;
     if (sigwait(&stop, &second) == 0) _exit(128 + second);
   }).detach();
-  if (absl::Status s = loader->Join(); !s.ok()) return s;
+  if (absl::Status s = loader->Join(); !s.ok()) {
+    log->Log(LogLevel::kError, "loading failed", LogFields().Add("error", ToStd(s.message())));
+    return s;
+  }
+  log->Log(LogLevel::kInfo, "stop signal", LogFields().Add("signal", first));
   server->Drain();
   return absl::OkStatus();
 }
