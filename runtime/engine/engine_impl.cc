@@ -278,11 +278,15 @@ void EngineImpl::RunTimer() {
 void EngineImpl::ReportGauges() {
   MutexLock order(&gauges_mu_);
   GaugeSnapshot snapshot;
+  std::vector<GaugeSnapshot::Share> shares;
   {
     MutexLock lock(&mu_);
     gauges_changed_ = false;
     snapshot = Gauges();
+    shares = Shares();
   }
+  snapshot.shares = shares.data();
+  snapshot.share_count = static_cast<int>(shares.size());
   telemetry_->OnGauges(snapshot);
 }
 
@@ -303,6 +307,30 @@ GaugeSnapshot EngineImpl::Gauges() const {
   snapshot.attention_workspace_bytes = memory_.workspace_bytes;
   snapshot.attention_workspace_bytes_peak = memory_.workspace_bytes_peak;
   return snapshot;
+}
+
+// One for each model and backend that has requests.
+std::vector<GaugeSnapshot::Share> EngineImpl::Shares() const {
+  std::vector<GaugeSnapshot::Share> shares;
+  const auto share_of = [&](const Sequence& sequence) -> GaugeSnapshot::Share& {
+    const Catalog::Choice& choice = jobs_.at(sequence.id)->choice;
+    for (GaugeSnapshot::Share& share : shares) {
+      if (share.model == choice.model->name && share.attention_backend == choice.variant->name) return share;
+    }
+    shares.push_back({choice.model->name, choice.variant->name});
+    return shares.back();
+  };
+  for (const Sequence* sequence : scheduler_.running_sequences()) {
+    GaugeSnapshot::Share& share = share_of(*sequence);
+    ++share.running;
+    share.kv_bytes += static_cast<int64_t>(sequence->pages.size()) * cache_.page_bytes(sequence->spec.pool);
+  }
+  for (int priority = 0; priority < kPriorities; ++priority) {
+    for (const auto& [id, sequence] : scheduler_.wait_queue().classes()[priority]) {
+      ++share_of(*sequence).waiting[priority];
+    }
+  }
+  return shares;
 }
 
 Engine::Load EngineImpl::load() const {

@@ -65,6 +65,7 @@ class EngineImpl final : public Engine {
   void EndAll(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReportGauges() ABSL_LOCKS_EXCLUDED(mu_, gauges_mu_);
   GaugeSnapshot Gauges() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<GaugeSnapshot::Share> Shares() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   Load LoadLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::unique_ptr<Catalog> catalog_;

@@ -46,6 +46,7 @@ std::vector<ExecutedRow> EngineImpl::PlanStep() {
   const Plan plan = scheduler_.MakePlan(now);
   for (const PlannedRow& row : plan.rows) rows.push_back({row, jobs_.at(row.sequence->id).get()});
   for (const Sequence* sequence : plan.admitted) {
+    if (sequence->preemptions > 0) continue;  // told when it was admitted first
     const RequestLabels labels = jobs_.at(sequence->id)->labels();
     telemetry_->OnScheduled(labels, now - sequence->submitted);
     telemetry_->OnPrefixCache(labels, sequence->prompt_tokens(), sequence->cached_tokens);

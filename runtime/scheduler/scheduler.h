@@ -83,6 +83,7 @@ class Scheduler {
 
   int running() const { return static_cast<int>(running_.size()); }
   const std::vector<Sequence*>& running_sequences() const { return running_; }
+  const WaitQueue& wait_queue() const { return waiting_; }
   int waiting() const { return waiting_.size(); }
   int waiting(Priority priority) const { return waiting_.size(priority); }
   int64_t waiting_tokens() const { return waiting_.prompt_tokens(); }

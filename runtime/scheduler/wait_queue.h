@@ -40,6 +40,8 @@ class WaitQueue {
   int size(Priority priority) const { return static_cast<int>(classes_[static_cast<int>(priority)].size()); }
   int size() const;
   int64_t prompt_tokens() const { return prompt_tokens_; }
+  // All that wait, by class, in order of arrival.
+  const std::array<std::map<SequenceId, Sequence*>, kPriorities>& classes() const { return classes_; }
 
  private:
   const absl::Duration aging_;

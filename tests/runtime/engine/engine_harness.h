@@ -142,6 +142,8 @@ class CountingTelemetry final : public runtime::Telemetry {
   void OnGauges(const runtime::GaugeSnapshot& snapshot) override {
     MutexLock lock(&mu_);
     gauges_ = snapshot;
+    shares_.assign(snapshot.shares, snapshot.shares + snapshot.share_count);
+    gauges_.shares = nullptr;  // valid during the call only
   }
 
   int64_t count(const std::string& what) {
@@ -151,6 +153,10 @@ class CountingTelemetry final : public runtime::Telemetry {
   runtime::GaugeSnapshot gauges() {
     MutexLock lock(&mu_);
     return gauges_;
+  }
+  std::vector<runtime::GaugeSnapshot::Share> shares() {
+    MutexLock lock(&mu_);
+    return shares_;
   }
 
  private:
@@ -163,6 +169,7 @@ class CountingTelemetry final : public runtime::Telemetry {
   Mutex mu_;
   std::map<std::string, int64_t> counts_;
   runtime::GaugeSnapshot gauges_;
+  std::vector<runtime::GaugeSnapshot::Share> shares_;
 };
 
 }  // namespace precis::testing

@@ -222,6 +222,28 @@ TEST_F(EngineTest, QueueBoundsHold) {
   EXPECT_EQ(telemetry_.count("rejected queue_tokens"), 1);
 }
 
+TEST_F(EngineTest, GaugesAreSharedOutByModelAndBackend) {
+  Start();
+  GateSteps();
+  const auto running = Send(engine_.get(), Ask("first"));
+  gate_.AwaitWaiting();
+  const auto waiting = Send(engine_.get(), Ask("second"));
+  const absl::Time limit = absl::Now() + absl::Seconds(10);
+  while ((telemetry_.shares().empty() || telemetry_.shares()[0].waiting[1] == 0) && absl::Now() < limit) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  const auto shares = telemetry_.shares();
+  ASSERT_EQ(shares.size(), 1u);
+  EXPECT_EQ(shares[0].model, "fake");
+  EXPECT_EQ(shares[0].attention_backend, "flash");
+  EXPECT_EQ(shares[0].running, 1);
+  EXPECT_EQ(shares[0].waiting[static_cast<int>(runtime::Priority::kNormal)], 1);
+  EXPECT_GT(shares[0].kv_bytes, 0);
+  gate_.Open();
+  EXPECT_TRUE(running->Wait().ok());
+  EXPECT_TRUE(waiting->Wait().ok());
+}
+
 TEST_F(EngineTest, AFailedStepFailsItsRequestsAndNothingElse) {
   Start();
   std::atomic<bool> fail = true;
