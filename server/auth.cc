@@ -29,9 +29,7 @@ Digest Sha256(std::string_view text) {
 class FileAuthenticator : public Authenticator {
  public:
   FileAuthenticator(std::string file, absl::Duration reload, const std::vector<std::string>& tokens)
-      : file_(std::move(file)), reload_(reload), next_reload_(absl::Now() + reload) {
-    SetTokens(tokens);
-  }
+      : file_(std::move(file)), reload_(reload), next_reload_(absl::Now() + reload), digests_(Digests(tokens)) {}
 
   absl::Status Check(std::string_view authorization) override {
     if (authorization.empty()) {
@@ -58,9 +56,10 @@ class FileAuthenticator : public Authenticator {
   }
 
  private:
-  void SetTokens(const std::vector<std::string>& tokens) {
-    digests_.clear();
-    for (const std::string& token : tokens) digests_.push_back(Sha256(token));
+  static std::vector<Digest> Digests(const std::vector<std::string>& tokens) {
+    std::vector<Digest> digests;
+    for (const std::string& token : tokens) digests.push_back(Sha256(token));
+    return digests;
   }
 
   void ReloadIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -69,7 +68,7 @@ class FileAuthenticator : public Authenticator {
     next_reload_ = now + reload_;
     absl::StatusOr<std::vector<std::string>> tokens = ReadTokens(file_);
     last_error_ = std::string(tokens.status().message());
-    if (tokens.ok()) SetTokens(*tokens);
+    if (tokens.ok()) digests_ = Digests(*tokens);
   }
 
   const std::string file_;

@@ -145,11 +145,11 @@ void ManyReactor::Pump() {
   }
   if (closed && unanswered_ == 0 && !writing_) {
     ended_ = true;
-    End(stopping_ && !reads_done_, broken_);
+    End(stopping_ && !reads_done_, broken_, taken_);
   }
 }
 
-void ManyReactor::End(bool stopping, bool broken) {
+void ManyReactor::End(bool stopping, bool broken, int64_t taken) {
   absl::Status status;
   if (broken) {
     status = absl::CancelledError("the client cancelled the call");
@@ -159,7 +159,7 @@ void ManyReactor::End(bool stopping, bool broken) {
     status = absl::UnavailableError(
         "the server is draining before it stops; all requests that it took are answered, send the others elsewhere");
   }
-  context_->AddTrailingMetadata("precis-requests", StrCat(taken_));
+  context_->AddTrailingMetadata("precis-requests", StrCat(taken));
   context_->AddTrailingMetadata(kLoadReportKey, core_->load.Report(core_->engine));
   Finish(ToWireStatus(status, absl::ZeroDuration()).status);
 }

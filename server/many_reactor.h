@@ -55,7 +55,7 @@ class ManyReactor final
   // Starts whatever operation is due, the last one included. A thread that is not in a gRPC callback must call this before it
   // releases the mutex under which it changed the state: the end deletes the reactor.
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void End(bool stopping, bool broken);
+  void End(bool stopping, bool broken, int64_t taken);
 
   ServerCore* const core_;
   grpc::CallbackServerContext* const context_;
