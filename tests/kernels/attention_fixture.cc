@@ -7,6 +7,7 @@
 #include <random>
 
 #include "gtest/gtest.h"
+#include "tests/kernels/isas.h"
 #include "tests/oracle/oracle.h"
 
 namespace precis::kernels {
@@ -190,7 +191,7 @@ double Error(const std::vector<float>& out, const std::vector<double>& reference
 std::vector<AttentionCase> AllCases() {
   std::vector<AttentionCase> cases;
   for (const AttentionVariant& variant : AttentionVariants()) {
-    for (CpuIsa isa : SupportedCpuIsas()) {
+    for (CpuIsa isa : TestedIsas()) {
       for (DType dtype : {DType::kF32, DType::kBf16}) {
         AttentionCase& c = cases.emplace_back();
         c.variant = variant.name;

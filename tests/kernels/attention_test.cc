@@ -3,6 +3,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/kernels/attention_fixture.h"
+#include "tests/kernels/isas.h"
 
 namespace precis::kernels {
 namespace {
@@ -96,7 +97,7 @@ INSTANTIATE_TEST_SUITE_P(All, AttentionTest, testing::ValuesIn(AllCases()),
 
 // At 16k tokens the bias of the first key is slope * 16384 = 8192 and more; what is near the diagonal must stay exact.
 TEST(Alibi, LongContext) {
-  for (CpuIsa isa : SupportedCpuIsas()) {
+  for (CpuIsa isa : TestedIsas()) {
     for (std::string_view variant : {"flash_alibi", "standard_alibi"}) {
       AttentionCase c;
       c.variant = variant;
@@ -112,7 +113,7 @@ TEST(Alibi, LongContext) {
 
 // The two algorithms share positions and weights: they agree to rounding.
 TEST(Algorithms, StandardAgreesWithFlash) {
-  for (CpuIsa isa : SupportedCpuIsas()) {
+  for (CpuIsa isa : TestedIsas()) {
     const SequenceData data(600, 4, 64, 21);
     const Piece piece = {&data, 600, 600};
     for (const auto& [a, b] : {std::pair("standard", "flash"), std::pair("standard_alibi", "flash_alibi")}) {

@@ -5,6 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/ops.h"
+#include "tests/kernels/isas.h"
 #include "tests/oracle/oracle.h"
 
 namespace precis::kernels {
@@ -17,7 +18,7 @@ struct Case {
 
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
-  for (CpuIsa isa : SupportedCpuIsas()) {
+  for (CpuIsa isa : TestedIsas()) {
     for (DType dtype : {DType::kF32, DType::kBf16, DType::kI8}) cases.push_back({isa, dtype});
   }
   return cases;

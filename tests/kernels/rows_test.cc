@@ -4,6 +4,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/ops.h"
+#include "tests/kernels/isas.h"
 #include "tests/oracle/oracle.h"
 
 namespace precis::kernels {
@@ -65,7 +66,7 @@ TEST_P(RowsTest, ArgMaxNeverChoosesNan) {
   EXPECT_EQ(ArgMax(mixed, GetParam()), 100);
 }
 
-INSTANTIATE_TEST_SUITE_P(Isa, RowsTest, testing::ValuesIn(SupportedCpuIsas()),
+INSTANTIATE_TEST_SUITE_P(Isa, RowsTest, testing::ValuesIn(TestedIsas()),
                          [](const auto& info) { return std::string(CpuIsaName(info.param)); });
 
 }  // namespace
