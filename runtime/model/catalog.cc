@@ -46,23 +46,22 @@ absl::Status LoadTokenizer(const std::string& directory, Checkpoint* checkpoint)
                                         "vocab_size ", vocabulary, "; they are not of one model"));
 }
 
-absl::Status LoadPrompt(const std::string& directory, Checkpoint* checkpoint) {
+absl::StatusOr<FolderOptions> LoadFolderOptions(const std::string& directory) {
   const std::string path = directory + "/precis.json";
-  if (!FileExists(path)) return absl::OkStatus();
+  if (!FileExists(path)) return FolderOptions();
   PRECIS_ASSIGN(const std::string text, ReadSmallFile(path, kMaxConfigBytes));
-  PRECIS_ASSIGN(PromptTemplate prompt, ParsePromptTemplate(text, path));
-  checkpoint->prompt_prefix = std::move(prompt.prefix);
-  checkpoint->prompt_suffix = std::move(prompt.suffix);
-  return absl::OkStatus();
+  return ParseFolderOptions(text, path);
 }
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> LoadCheckpoint(const std::string& directory, const LoadOptions& options,
                                                            std::shared_ptr<kernels::ThreadPool> pool) {
   auto checkpoint = std::make_unique<Checkpoint>();
   checkpoint->name = FolderName(directory);
-  PRECIS_ASSIGN(checkpoint->runner, LoadCpuRunner(directory, options, std::move(pool)));
+  PRECIS_ASSIGN(FolderOptions folder, LoadFolderOptions(directory));
+  PRECIS_ASSIGN(checkpoint->runner, LoadCpuRunner(directory, options, folder.context_tokens, std::move(pool)));
   PRECIS_TRY(LoadTokenizer(directory, checkpoint.get()));
-  PRECIS_TRY(LoadPrompt(directory, checkpoint.get()));
+  checkpoint->prompt_prefix = std::move(folder.prefix);
+  checkpoint->prompt_suffix = std::move(folder.suffix);
   checkpoint->variants = VariantsFor(checkpoint->runner->config());
   return checkpoint;
 }

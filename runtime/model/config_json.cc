@@ -247,19 +247,22 @@ absl::StatusOr<CheckpointConfig> ParseConfig(std::string_view text, std::string_
   return config;
 }
 
-absl::StatusOr<PromptTemplate> ParsePromptTemplate(std::string_view text, std::string_view file_name) {
+absl::StatusOr<FolderOptions> ParseFolderOptions(std::string_view text, std::string_view file_name) {
   PRECIS_ASSIGN(const json object, ParseJsonObject(text, file_name));
-  PromptTemplate prompt;
+  FolderOptions options;
   Reader reader(object, file_name);
-  reader.ReadString("prompt_prefix", &prompt.prefix);
-  reader.ReadString("prompt_suffix", &prompt.suffix);
+  reader.ReadString("prompt_prefix", &options.prefix);
+  reader.ReadString("prompt_suffix", &options.suffix);
+  if (const json* context = reader.Find("context_tokens")) {
+    reader.ReadInt(*context, "context_tokens", 1 << 26, &options.context_tokens);
+  }
   for (const auto& [name, value] : object.items()) {
-    if (name != "prompt_prefix" && name != "prompt_suffix") {
-      reader.Fail(Cat("unknown key '", Printable(name), "'; known are prompt_prefix and prompt_suffix"));
+    if (name != "prompt_prefix" && name != "prompt_suffix" && name != "context_tokens") {
+      reader.Fail(Cat("unknown key '", Printable(name), "'; known are prompt_prefix, prompt_suffix and context_tokens"));
     }
   }
   if (!reader.status().ok()) return reader.status();
-  return prompt;
+  return options;
 }
 
 }  // namespace precis::runtime

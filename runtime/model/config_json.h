@@ -25,14 +25,15 @@ struct CheckpointConfig {
 // are unknown are refused by name unless they are null, false or empty. Errors start with `file_name`.
 absl::StatusOr<CheckpointConfig> ParseConfig(std::string_view json, std::string_view file_name);
 
-// The text around a document.
-struct PromptTemplate {
-  std::string prefix;
-  std::string suffix = "\nTL;DR:";
+// How a folder wants to be served.
+struct FolderOptions {
+  std::string prefix;                // before the document
+  std::string suffix = "\nTL;DR:";   // after it
+  int context_tokens = 0;            // a limit below the model's own (learned positions) or the server's (ALiBi); 0: none
 };
 
-// Reads precis.json: {"prompt_prefix": text, "prompt_suffix": text}, both optional; unknown keys are errors.
-absl::StatusOr<PromptTemplate> ParsePromptTemplate(std::string_view json, std::string_view file_name);
+// Reads precis.json: {"prompt_prefix": text, "prompt_suffix": text, "context_tokens": integer}, all optional; unknown keys are errors.
+absl::StatusOr<FolderOptions> ParseFolderOptions(std::string_view json, std::string_view file_name);
 
 }  // namespace precis::runtime
 

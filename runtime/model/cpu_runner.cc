@@ -33,7 +33,7 @@ using kernels::Positions;
 
 class CpuRunner : public ModelRunner {
  public:
-  CpuRunner(CheckpointConfig config, Gpt2Weights weights, const LoadOptions& options,
+  CpuRunner(CheckpointConfig config, Gpt2Weights weights, const LoadOptions& options, int context_limit,
             std::shared_ptr<kernels::ThreadPool> pool);
 
   const ModelConfig& config() const override { return config_; }
@@ -77,7 +77,13 @@ class CpuRunner : public ModelRunner {
   StepBuffers buffers_;
 };
 
-CpuRunner::CpuRunner(CheckpointConfig config, Gpt2Weights weights, const LoadOptions& options,
+// Tokens of prompt and summary together.
+int ContextTokens(const ModelConfig& config, const LoadOptions& options, int context_limit) {
+  const int own = config.alibi ? options.alibi_context_tokens : config.n_positions;
+  return context_limit > 0 ? std::min(own, context_limit) : own;
+}
+
+CpuRunner::CpuRunner(CheckpointConfig config, Gpt2Weights weights, const LoadOptions& options, int context_limit,
                      std::shared_ptr<kernels::ThreadPool> pool)
     : config_(config.model),
       activation_(config.activation),
@@ -87,7 +93,7 @@ CpuRunner::CpuRunner(CheckpointConfig config, Gpt2Weights weights, const LoadOpt
       kv_dtype_(weights_.dtype == DType::kF32 ? DType::kF32 : DType::kBf16),
       kv_part_bytes_(kernels::KvPageBytes(kv_dtype_, config_.n_head, config_.head_dim())),
       page_bytes_((2 * config_.n_layer * kv_part_bytes_ + 63) / 64 * 64),
-      context_tokens_(config_.alibi ? options.alibi_context_tokens : config_.n_positions),
+      context_tokens_(ContextTokens(config_, options, context_limit)),
       alibi_slopes_(config_.alibi ? kernels::AlibiSlopes(config_.n_head) : std::vector<float>()) {}
 
 int64_t CpuRunner::ActivationBytes(int tokens, int sampled) const {
@@ -247,6 +253,7 @@ absl::Status CpuRunner::Step(absl::Span<const StepRow> rows, const KvMemory& mem
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> LoadCpuRunner(const std::string& directory, const LoadOptions& options,
+                                                           int context_limit,
                                                            std::shared_ptr<kernels::ThreadPool> pool) {
   const std::string config_path = directory + "/config.json";
   PRECIS_ASSIGN(const std::string text, ReadSmallFile(config_path, kMaxConfigBytes));
@@ -254,7 +261,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> LoadCpuRunner(const std::string& di
   PRECIS_ASSIGN(const TensorStore store, TensorStore::Open(directory));
   PRECIS_ASSIGN(Gpt2Weights weights, LoadGpt2Weights(store, config, options, *pool));
   return std::unique_ptr<ModelRunner>(
-      std::make_unique<CpuRunner>(std::move(config), std::move(weights), options, std::move(pool)));
+      std::make_unique<CpuRunner>(std::move(config), std::move(weights), options, context_limit, std::move(pool)));
 }
 
 }  // namespace precis::runtime

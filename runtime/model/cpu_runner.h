@@ -11,8 +11,8 @@
 
 namespace precis::runtime {
 
-// Loads config.json and the tensors of `directory` and packs them for the CPU. `pool` is shared by the runners of one engine.
-absl::StatusOr<std::unique_ptr<ModelRunner>> LoadCpuRunner(const std::string& directory, const LoadOptions& options,
+// Loads config.json and the tensors of `directory` and packs them for the CPU. `context_limit`, if not 0, bounds context_tokens() further. `pool` is shared by the runners of one engine.
+absl::StatusOr<std::unique_ptr<ModelRunner>> LoadCpuRunner(const std::string& directory, const LoadOptions& options, int context_limit,
                                                            std::shared_ptr<kernels::ThreadPool> pool);
 
 }  // namespace precis::runtime

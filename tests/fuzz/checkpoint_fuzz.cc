@@ -71,7 +71,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Write(index_bytes > 0 ? folder.shard : folder.single, input.substr(config_bytes + index_bytes));
   precis::runtime::LoadOptions options;
   options.isa = precis::kernels::BestCpuIsa();
-  auto runner = precis::runtime::LoadCpuRunner(folder.path, options, pool);
+  auto runner = precis::runtime::LoadCpuRunner(folder.path, options, 0, pool);
   if (runner.ok()) {
     RunStep(**runner);
   } else if (runner.status().code() != absl::StatusCode::kInvalidArgument) {

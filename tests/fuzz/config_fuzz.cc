@@ -29,7 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const auto config = precis::runtime::ParseConfig(text, "config.json");
   if (config.ok()) CheckConfig(config->model);
-  const auto prompt = precis::runtime::ParsePromptTemplate(text, "precis.json");
+  const auto prompt = precis::runtime::ParseFolderOptions(text, "precis.json");
   Require(prompt.ok() || prompt.status().code() == absl::StatusCode::kInvalidArgument, "another code");
   return 0;
 }

@@ -99,13 +99,15 @@ TEST_F(CatalogTest, TokenizerMustFitTheVocabulary) {
 
 TEST_F(CatalogTest, PromptTemplateComesFromTheFolder) {
   const std::string plain = Folder("plain"), other = Folder("other");
-  WriteFile(other + "/precis.json", R"({"prompt_prefix":"<","prompt_suffix":">"})");
+  WriteFile(other + "/precis.json", R"({"prompt_prefix":"<","prompt_suffix":">","context_tokens":20})");
   const std::vector<ModelSpec> specs = {{"plain", plain}, {"other", other}};
   const auto catalog = Catalog::Load(specs, TestOptions());
   ASSERT_TRUE(catalog.ok()) << catalog.status();
   EXPECT_EQ((*catalog)->Resolve("plain", "")->checkpoint->prompt_suffix, "\nTL;DR:");
   EXPECT_EQ((*catalog)->Resolve("other", "")->checkpoint->prompt_prefix, "<");
   EXPECT_EQ((*catalog)->Resolve("other", "")->checkpoint->prompt_suffix, ">");
+  EXPECT_EQ((*catalog)->Resolve("other", "")->checkpoint->runner->context_tokens(), 20);
+  EXPECT_GT((*catalog)->Resolve("plain", "")->checkpoint->runner->context_tokens(), 20);
   WriteFile(other + "/precis.json", R"({"prompt":">"})");
   EXPECT_THAT(ErrorOf({{"other", other}}), HasSubstr(other + "/precis.json: unknown key 'prompt'"));
 }

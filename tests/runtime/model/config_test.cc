@@ -148,22 +148,26 @@ TEST(Config, RefusesWhatIsNoConfig) {
   EXPECT_THAT(std::string(ParseConfig(deep, "c").status().message()), HasSubstr("nested deeper"));
 }
 
-TEST(PromptTemplateFile, ReadsBothTexts) {
-  const auto both = ParsePromptTemplate(R"({"prompt_prefix":"Text: ","prompt_suffix":"\nSummary:"})", "precis.json");
+TEST(FolderOptionsFile, ReadsBothTexts) {
+  const auto both = ParseFolderOptions(R"({"prompt_prefix":"Text: ","prompt_suffix":"\nSummary:"})", "precis.json");
   ASSERT_TRUE(both.ok()) << both.status();
   EXPECT_EQ(both->prefix, "Text: ");
   EXPECT_EQ(both->suffix, "\nSummary:");
-  const auto none = ParsePromptTemplate("{}", "precis.json");
+  EXPECT_EQ(both->context_tokens, 0);
+  EXPECT_EQ(ParseFolderOptions(R"({"context_tokens":77})", "precis.json")->context_tokens, 77);
+  const auto none = ParseFolderOptions("{}", "precis.json");
   ASSERT_TRUE(none.ok());
   EXPECT_EQ(none->prefix, "");
   EXPECT_EQ(none->suffix, "\nTL;DR:");
 }
 
-TEST(PromptTemplateFile, RefusesOtherKeysAndTypes) {
-  EXPECT_THAT(std::string(ParsePromptTemplate(R"({"sufix":"x"})", "d/precis.json").status().message()),
+TEST(FolderOptionsFile, RefusesOtherKeysAndTypes) {
+  EXPECT_THAT(std::string(ParseFolderOptions(R"({"sufix":"x"})", "d/precis.json").status().message()),
               HasSubstr("d/precis.json: unknown key 'sufix'; known are"));
-  EXPECT_THAT(std::string(ParsePromptTemplate(R"({"prompt_suffix":3})", "p").status().message()),
+  EXPECT_THAT(std::string(ParseFolderOptions(R"({"prompt_suffix":3})", "p").status().message()),
               HasSubstr("prompt_suffix is 3"));
+  EXPECT_THAT(std::string(ParseFolderOptions(R"({"context_tokens":0})", "p").status().message()),
+              HasSubstr("context_tokens is 0; an integer from 1"));
 }
 
 }  // namespace

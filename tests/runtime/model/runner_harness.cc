@@ -19,7 +19,7 @@ runtime::LoadOptions TestOptions() {
 
 absl::StatusOr<std::unique_ptr<runtime::ModelRunner>> LoadFolder(const std::string& directory,
                                                                  const runtime::LoadOptions& options) {
-  return runtime::LoadCpuRunner(directory, options, std::make_shared<kernels::ThreadPool>(options.threads));
+  return runtime::LoadCpuRunner(directory, options, 0, std::make_shared<kernels::ThreadPool>(options.threads));
 }
 
 absl::StatusOr<std::unique_ptr<runtime::ModelRunner>> LoadSynthetic(const SyntheticModel& model,
