@@ -15,7 +15,7 @@ from tiny_model import make_models  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("PRECIS_TEST_BUILD_DIR", ROOT / "build/release"))
-FULL = bool(os.environ.get("PRECIS_FULL"))
+FULL = bool(os.environ.get("PRECIS_TEST_FULL"))
 SCRATCH = BUILD / "integration"
 
 

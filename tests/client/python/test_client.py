@@ -236,7 +236,7 @@ def test_types(installed):
                     "--cache-dir", os.devnull, str(installed / "precis_client")], check=True, timeout=300)
 
 
-@pytest.mark.skipif(not os.environ.get("PRECIS_FULL"), reason="needs the package index: set PRECIS_FULL=1")
+@pytest.mark.skipif(not os.environ.get("PRECIS_TEST_FULL"), reason="needs the package index: set PRECIS_TEST_FULL=1")
 def test_pip_install_into_a_new_environment(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv/bin/python"

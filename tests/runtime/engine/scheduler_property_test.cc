@@ -1,4 +1,4 @@
-// Model checking by random schedules. 5,000 of them; 100,000 with PRECIS_FULL=1. PRECIS_SEED=n runs that one alone.
+// Model checking by random schedules. 5,000 of them; 100,000 with PRECIS_TEST_FULL=1. PRECIS_SEED=n runs that one alone.
 #include <cstdlib>
 #include <iostream>
 
@@ -10,7 +10,7 @@ namespace {
 
 TEST(SchedulerPropertyTest, EveryPromiseHoldsOnRandomSchedules) {
   const char* const seed = std::getenv("PRECIS_SEED");
-  const bool full = std::getenv("PRECIS_FULL") != nullptr && std::string(std::getenv("PRECIS_FULL")) == "1";
+  const bool full = std::getenv("PRECIS_TEST_FULL") != nullptr && std::string(std::getenv("PRECIS_TEST_FULL")) == "1";
   const uint64_t first = seed != nullptr ? std::strtoull(seed, nullptr, 10) : 1;
   const uint64_t count = seed != nullptr ? 1 : full ? 100000 : 5000;
   ScheduleWorld::Counts sum;

@@ -3,7 +3,7 @@
 
     golden_test.py unicode PROBE    every code point, and random texts over all of Unicode
     golden_test.py data PROBE       ../shared/data with GPT-2's vocabulary: a sample, or all of it with
-                                    PRECIS_FULL=1; exits with 77 (skipped) where the folder is absent
+                                    PRECIS_TEST_FULL=1; exits with 77 (skipped) where the folder is absent
 """
 
 import os
@@ -120,7 +120,7 @@ def check_repair(probe, seed):
 
 def check_unicode(probe):
     check_every_code_point(probe)
-    full = os.environ.get("PRECIS_FULL") == "1"
+    full = os.environ.get("PRECIS_TEST_FULL") == "1"
     texts = list(random_texts(300_000 if full else 8_000, seed=20))
     check_words(probe, texts)
     check_ids(probe, small_reference(), SMALL, texts)
@@ -148,7 +148,7 @@ def check_data(probe):
     if not GPT2.exists():
         print(f"skipped: {DATA} is absent")
         return SKIPPED
-    limit = float("inf") if os.environ.get("PRECIS_FULL") == "1" else 1_000_000
+    limit = float("inf") if os.environ.get("PRECIS_TEST_FULL") == "1" else 1_000_000
     reference = gpt2_reference()
     for path in sorted(DATA.glob("*/*.jsonl.xz")):
         texts = list(data_texts(path, limit))
