@@ -1,5 +1,6 @@
 #include "server/job.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "server/conversion.h"
@@ -10,6 +11,12 @@ namespace {
 
 // Above this many bytes the tokeniser runs on a thread of ours.
 constexpr size_t kInlineTokeniseBytes = 64 << 10;
+
+// How much earlier than ours a client's clock may call its deadline past: its timeout travels rounded up (by at most 1%, gRPC's
+// timeout encoding) and counts from its arrival here. The bound is less than a step of a large model.
+absl::Duration DeadlineSkew(const CallInfo& info) {
+  return std::min(absl::Milliseconds(100), absl::Milliseconds(10) + (info.deadline - info.start) / 100);
+}
 
 absl::Duration QueueEstimate(const runtime::Engine* engine) {
   return engine == nullptr ? absl::ZeroDuration() : engine->load().queue_estimate;
@@ -134,8 +141,8 @@ void Job::Submit(std::function<void(const std::string&)> on_text) {
 }
 
 void Job::Cancel() {
-  // gRPC cancels calls whose deadline has passed; the engine ends those itself, with DEADLINE_EXCEEDED.
-  if (absl::Now() >= info_.deadline) return;
+  // gRPC cancels calls whose deadline has passed; the engine ends those itself, with DEADLINE_EXCEEDED, at our deadline.
+  if (absl::Now() >= info_.deadline - DeadlineSkew(info_)) return;
   std::optional<runtime::RequestId> id;
   {
     absl::MutexLock lock(&mutex_);

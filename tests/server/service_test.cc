@@ -215,6 +215,19 @@ TEST_F(ServiceTest, DeadlinesAndCancellationReachTheEngine) {
   EXPECT_TRUE(Eventually([&] { return engine_->live() == 0 && engine_->cancelled() == 1; }));
 }
 
+// The client's clock runs out a little before the server's; what it then resets is no cancellation.
+TEST_F(ServiceTest, AnExpiredCallIsNeverCountedAsCancelled) {
+  Start();
+  engine_->Hold(true);
+  constexpr int kCalls = 60;
+  for (int i = 0; i < kCalls; ++i) {
+    EXPECT_EQ(Call(Request(), absl::Milliseconds(5 + i % 7)).status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  }
+  EXPECT_TRUE(Eventually([&] { return engine_->live() == 0; }));
+  EXPECT_EQ(metrics_.Count("rpc news flash none/none CANCELLED"), 0) << metrics_.All();
+  EXPECT_EQ(engine_->cancelled(), 0);
+}
+
 TEST_F(ServiceTest, StreamsDeltasThatJoinToTheSummary) {
   Start();
   grpc::ClientContext context;
