@@ -166,6 +166,15 @@ def test_many_retries_items_and_survives_a_broken_stream(fake, connect):
     assert [error.message for error in errors] == ["bad"]
 
 
+def test_many_loses_nothing_however_often_the_stream_breaks(fake, connect):
+    client = connect(fake.address, timeout=20)
+    for i in range(25):
+        fake.failures = [(EXHAUSTED, "full", str(1 + i % 5))] * (i % 4)
+        fake.break_after = 1 + i % 12
+        outcomes = client.many([f"document {j}" for j in range(40)], max_in_flight=8)
+        assert sorted(getattr(outcome, "text", repr(outcome)) for _, outcome in outcomes) == sorted(f"document {j}" for j in range(40))
+
+
 def test_many_raises_what_the_callers_iterator_raises(fake, connect):
     def requests():
         yield "a"

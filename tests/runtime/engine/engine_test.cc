@@ -229,10 +229,14 @@ TEST_F(EngineTest, GaugesAreSharedOutByModelAndBackend) {
   gate_.AwaitWaiting();
   const auto waiting = Send(engine_.get(), Ask("second"));
   const absl::Time limit = absl::Now() + absl::Seconds(10);
-  while ((telemetry_.shares().empty() || telemetry_.shares()[0].waiting[1] == 0) && absl::Now() < limit) {
+  const auto both_are_seen = [](const std::vector<runtime::GaugeSnapshot::Share>& shares) {
+    return !shares.empty() && shares[0].running == 1 && shares[0].waiting[1] == 1;
+  };
+  auto shares = telemetry_.shares();  // may be of before the first was admitted
+  while (!both_are_seen(shares) && absl::Now() < limit) {
     absl::SleepFor(absl::Milliseconds(5));
+    shares = telemetry_.shares();
   }
-  const auto shares = telemetry_.shares();
   ASSERT_EQ(shares.size(), 1u);
   EXPECT_EQ(shares[0].model, "fake");
   EXPECT_EQ(shares[0].attention_backend, "flash");

@@ -198,7 +198,7 @@ class _Many:
         while True:
             call = self._stub.SummarizeMany(timeout=self._deadline - time.monotonic(), metadata=self._metadata)
             writer = asyncio.create_task(self._write(call))
-            wait: float | None = None
+            broken = False
             try:
                 while (answer := await call.read()) is not grpc.aio.EOF:
                     outcome = self._table.on_answer(answer, time.monotonic())
@@ -207,8 +207,8 @@ class _Many:
                         yield outcome
                 error = make_error(grpc.StatusCode.INTERNAL, "the server closed the stream without an answer")
             except grpc.RpcError as rpc_error:
-                error = from_rpc_error(rpc_error)
-                wait = self._table.on_broken(error, time.monotonic())
+                error = _stream_error(rpc_error)
+                broken = True
             except asyncio.CancelledError:
                 # Either our task is cancelled, or the writer gave the call up: it raises below then.
                 if not writer.done() or writer.cancelled() or writer.exception() is None:
@@ -218,6 +218,8 @@ class _Many:
                 call.cancel()
             if failure is not None:
                 raise failure
+            # Only now that the writer is gone: it must not take what the next stream shall send.
+            wait = self._table.on_broken(error, time.monotonic()) if broken else None
             if wait is None:
                 break
             await asyncio.sleep(wait)
@@ -259,10 +261,20 @@ class _Many:
 
     async def _wait_for_change(self) -> None:
         self._changed.clear()
-        try:
-            await asyncio.wait_for(self._changed.wait(), self._table.seconds_to_due(time.monotonic()))
-        except asyncio.TimeoutError:
-            pass
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:  # not wait_for: until Python 3.12 it may swallow the cancellation of this task
+            await asyncio.wait({changed}, timeout=self._table.seconds_to_due(time.monotonic()))
+        finally:
+            changed.cancel()
+
+
+def _stream_error(rpc_error: grpc.RpcError) -> PrecisError:
+    """A write that meets an ended stream makes grpc.aio report an error of its own in place of the server's status, which is lost.
+    Opening the stream again finds out: it works, or the server says why not."""
+    if isinstance(rpc_error, grpc.aio.AioRpcError) and rpc_error.code() is grpc.StatusCode.INTERNAL and (
+            rpc_error.details() == "Internal error from Core"):
+        return make_error(grpc.StatusCode.UNAVAILABLE, "the stream broke while a request was written")
+    return from_rpc_error(rpc_error)
 
 
 async def _next_of(requests: AsyncIterator[Request | str | bytes]) -> Request | str | bytes | None:

@@ -198,6 +198,7 @@ class _Many:
             except grpc.RpcError as rpc_error:
                 error = from_rpc_error(rpc_error)
                 with self._changed:
+                    over.set()  # first: the old stream must not take what the next one shall send
                     wait = self._table.on_broken(error, time.monotonic())
             finally:
                 over.set()
@@ -216,8 +217,10 @@ class _Many:
             raise error
 
     def _outgoing(self, over: threading.Event) -> Iterator[pb.SummarizeRequest]:
-        while not over.is_set():
+        while True:
             with self._changed:
+                if over.is_set():
+                    return
                 message = self._table.take_due(time.monotonic())
                 room = not self._exhausted and len(self._table) < self._max_in_flight
                 if message is None and not room:
