@@ -6,13 +6,18 @@
 namespace precis::client {
 namespace {
 
-// Deletes itself when the call is over.
+// Deletes itself when the call is over, then calls on_deleted: its context holds the channel, whose last reference must not be dropped on
+// gRPC's thread. (The channel's end joins that thread.)
 class StreamCall : public grpc::ClientReadReactor<v1::StreamSummarizeResponse> {
  public:
   using Done = std::function<void(const grpc::Status&, const grpc::ClientContext&, v1::SummarizeResponse*)>;
 
-  StreamCall(const v1::SummarizeRequest& request, std::function<void(std::string_view)> on_delta, Done on_done)
-      : request_(request), on_delta_(std::move(on_delta)), on_done_(std::move(on_done)) {}
+  StreamCall(const v1::SummarizeRequest& request, std::function<void(std::string_view)> on_delta, Done on_done,
+             std::function<void()> on_deleted)
+      : request_(request),
+        on_delta_(std::move(on_delta)),
+        on_done_(std::move(on_done)),
+        on_deleted_(std::move(on_deleted)) {}
 
   grpc::ClientContext* context() { return &context_; }
 
@@ -37,7 +42,9 @@ class StreamCall : public grpc::ClientReadReactor<v1::StreamSummarizeResponse> {
     second_.reset();
     Done done = std::move(on_done_);
     done(status, context_, complete_ ? &result_ : nullptr);
+    const std::function<void()> on_deleted = std::move(on_deleted_);
     delete this;
+    on_deleted();
   }
 
  private:
@@ -45,6 +52,7 @@ class StreamCall : public grpc::ClientReadReactor<v1::StreamSummarizeResponse> {
   const v1::SummarizeRequest request_;
   const std::function<void(std::string_view)> on_delta_;
   Done on_done_;
+  std::function<void()> on_deleted_;
   std::optional<Cancellation::Registration> first_, second_;
   v1::StreamSummarizeResponse message_;
   v1::SummarizeResponse result_;
@@ -70,10 +78,12 @@ void SummarizerClient::StartStream(const v1::SummarizeRequest& request, StreamCa
     } else {
       on_done(std::move(*result));
     }
+  };
+  const auto closed = [impl] {
     absl::MutexLock lock(&impl->mutex);
     --impl->open_streams;
   };
-  auto* call = new StreamCall(request, std::move(callbacks.on_delta), std::move(finish));
+  auto* call = new StreamCall(request, std::move(callbacks.on_delta), std::move(finish), closed);
   impl->Prepare(absl::Now() + options.timeout, call->context());
   call->Start(impl->summarizer.get(), &impl->streams, options.cancellation);
 }

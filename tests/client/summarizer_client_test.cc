@@ -139,6 +139,20 @@ TEST_F(SummarizerClientTest, StoppingAStreamCancelsTheServersWork) {
   EXPECT_TRUE(WaitFor([&] { return fake_.cancelled() == 1; }));
 }
 
+// The last channel of a process must end on the caller's thread: gRPC's own thread would wait for itself.
+TEST_F(SummarizerClientTest, TheClientMayGoAsSoonAsItsLastStreamIsDone) {
+  client_ = nullptr;
+  for (int i = 0; i < 300; ++i) {
+    auto client = Connect(fake_.address());
+    absl::Notification done;
+    client->StartStream(Request("a"), {.on_done = [&](const auto& response) {
+                                         EXPECT_TRUE(response.ok()) << response.status();
+                                         done.Notify();
+                                       }});
+    done.WaitForNotification();
+  }
+}
+
 TEST_F(SummarizerClientTest, StartStreamRunsManyAtATime) {
   std::atomic<int> done = 0, deltas = 0;
   for (int i = 0; i < 200; ++i) {
