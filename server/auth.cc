@@ -4,19 +4,16 @@
 #include <openssl/evp.h>
 
 #include <array>
-#include <fstream>
-#include <iterator>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "server/text.h"
 
 namespace precis::server {
 namespace {
-
-constexpr size_t kShortestToken = 16;
 
 using Digest = std::array<unsigned char, 32>;
 
@@ -26,15 +23,31 @@ Digest Sha256(std::string_view text) {
   return digest;
 }
 
+struct Known {
+  Digest digest;
+  std::shared_ptr<const Grant> grant;
+};
+
+std::vector<Known> ToKnown(std::vector<TokenEntry> entries) {
+  std::vector<Known> known;
+  for (TokenEntry& entry : entries) {
+    known.push_back({Sha256(entry.token), std::make_shared<const Grant>(std::move(entry.grant))});
+  }
+  return known;
+}
+
 class FileAuthenticator : public Authenticator {
  public:
-  FileAuthenticator(std::string file, absl::Duration reload, const std::vector<std::string>& tokens)
-      : file_(std::move(file)), reload_(reload), next_reload_(absl::Now() + reload), digests_(Digests(tokens)) {}
+  FileAuthenticator(std::string file, absl::Duration reload, Logger* log, std::vector<TokenEntry> entries)
+      : file_(std::move(file)),
+        reload_(reload),
+        log_(log),
+        next_reload_(absl::Now() + reload),
+        known_(ToKnown(std::move(entries))) {}
 
-  absl::Status Check(std::string_view authorization) override {
+  absl::StatusOr<std::shared_ptr<const Grant>> Check(std::string_view authorization) override {
     if (authorization.empty()) {
-      return absl::UnauthenticatedError(
-          "the call carries no token; send the metadata 'authorization: Bearer TOKEN'");
+      return absl::UnauthenticatedError("the call carries no token; send the metadata 'authorization: Bearer TOKEN'");
     }
     if (!absl::StartsWithIgnoreCase(ToAbsl(authorization), "bearer ")) {
       return absl::UnauthenticatedError("the authorization metadata is not of the form 'Bearer TOKEN'");
@@ -44,9 +57,11 @@ class FileAuthenticator : public Authenticator {
     const Digest given = Sha256(Strip(authorization));
     absl::MutexLock lock(&mutex_);
     ReloadIfDue();
-    int found = 0;
-    for (const Digest& digest : digests_) found |= CRYPTO_memcmp(given.data(), digest.data(), given.size()) == 0;
-    if (found != 0) return absl::OkStatus();
+    std::shared_ptr<const Grant> grant;
+    for (const Known& known : known_) {
+      if (CRYPTO_memcmp(given.data(), known.digest.data(), given.size()) == 0) grant = known.grant;
+    }
+    if (grant != nullptr) return grant;
     return absl::UnauthenticatedError("the bearer token is not known to this server; ask its operator for a new one");
   }
 
@@ -56,56 +71,36 @@ class FileAuthenticator : public Authenticator {
   }
 
  private:
-  static std::vector<Digest> Digests(const std::vector<std::string>& tokens) {
-    std::vector<Digest> digests;
-    for (const std::string& token : tokens) digests.push_back(Sha256(token));
-    return digests;
-  }
-
   void ReloadIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const absl::Time now = absl::Now();
     if (now < next_reload_) return;
     next_reload_ = now + reload_;
-    absl::StatusOr<std::vector<std::string>> tokens = ReadTokens(file_);
-    last_error_ = std::string(tokens.status().message());
-    if (tokens.ok()) digests_ = Digests(*tokens);
+    absl::StatusOr<std::vector<TokenEntry>> entries = ReadTokens(file_);
+    const std::string error(entries.status().message());
+    if (!error.empty() && error != last_error_ && log_ != nullptr) {
+      log_->Log(LogLevel::kWarning, "the tokens file can't be used now; the tokens in use stay, and it is looked at again",
+                LogFields().Add("error", error));
+    }
+    last_error_ = error;
+    if (entries.ok()) known_ = ToKnown(*std::move(entries));
   }
 
   const std::string file_;
   const absl::Duration reload_;
+  Logger* const log_;
   absl::Mutex mutex_;
   absl::Time next_reload_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Digest> digests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Known> known_ ABSL_GUARDED_BY(mutex_);
   std::string last_error_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> ReadTokens(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-  if (!stream) return absl::InvalidArgumentError(StrCat("--auth-tokens-file=", file, " can't be read"));
-  std::vector<std::string> tokens;
-  int line_number = 0;
-  for (const absl::string_view piece : absl::StrSplit(text, '\n')) {
-    ++line_number;
-    const std::string_view line = Strip(ToStd(piece));
-    if (line.empty() || line[0] == '#') continue;
-    if (line.size() < kShortestToken) {
-      return absl::InvalidArgumentError(StrCat(file, ":", line_number, ": a token of ", line.size(),
-                                                     " characters; at least ", kShortestToken, " are needed"));
-    }
-    tokens.emplace_back(line);
-  }
-  if (!tokens.empty()) return tokens;
-  return absl::InvalidArgumentError(
-      StrCat("--auth-tokens-file=", file, " holds no token; write one a line, e.g. from openssl rand -hex 32"));
-}
-
-absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(const std::string& file, absl::Duration reload) {
-  absl::StatusOr<std::vector<std::string>> tokens = ReadTokens(file);
-  if (!tokens.ok()) return tokens.status();
-  return std::make_unique<FileAuthenticator>(file, reload, *tokens);
+absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(const std::string& file, absl::Duration reload,
+                                                                     Logger* log) {
+  absl::StatusOr<std::vector<TokenEntry>> entries = ReadTokens(file);
+  if (!entries.ok()) return entries.status();
+  return std::make_unique<FileAuthenticator>(file, reload, log, *std::move(entries));
 }
 
 }  // namespace precis::server

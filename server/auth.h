@@ -4,27 +4,25 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/logger.h"
+#include "server/token_file.h"
 
 namespace precis::server {
 
-// The tokens of a file: one a line; empty lines and lines that start with # are skipped. INVALID_ARGUMENT (never with
-// a token in the message) if the file can't be read, holds none, or one is shorter than 16 characters.
-absl::StatusOr<std::vector<std::string>> ReadTokens(const std::string& file);
-
-// Checks bearer tokens (RFC 6750) against a file that is read again when it changes. A file that becomes unreadable or invalid leaves
-// the tokens as they were. Thread-safe.
+// Checks bearer tokens (RFC 6750) against a file (see ReadTokens) that is read again when it changes. A file that becomes unreadable or
+// invalid leaves the tokens as they were; the log says so. Thread-safe.
 class Authenticator {
  public:
-  static absl::StatusOr<std::unique_ptr<Authenticator>> Create(const std::string& file, absl::Duration reload);
+  // `log` outlives the authenticator and may be null.
+  static absl::StatusOr<std::unique_ptr<Authenticator>> Create(const std::string& file, absl::Duration reload,
+                                                               Logger* log = nullptr);
   virtual ~Authenticator() = default;
-  // `authorization` is the value of that metadata key, empty if there is none. UNAUTHENTICATED unless it carries a known token. Tokens are
-  // compared in constant time.
-  virtual absl::Status Check(std::string_view authorization) = 0;
+  // `authorization` is the value of that metadata key, empty if there is none. What its token allows; UNAUTHENTICATED unless it carries a
+  // known one. Tokens are compared in constant time.
+  virtual absl::StatusOr<std::shared_ptr<const Grant>> Check(std::string_view authorization) = 0;
   // What went wrong at the last reload; empty if nothing did.
   virtual std::string last_error() = 0;
 };

@@ -3,10 +3,12 @@
 
 #include <grpcpp/server_context.h>
 
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "absl/time/time.h"
+#include "server/token_file.h"
 
 namespace precis::server {
 
@@ -17,6 +19,7 @@ struct CallInfo {
   std::string traceparent;  // W3C trace context, if it is well-formed
   std::string unit_id;      // `precis-unit-id`
   std::string authorization;
+  std::shared_ptr<const Grant> grant;  // what its token allows; null if no tokens are asked for
   std::string peer;
   absl::Time start;
   absl::Time deadline = absl::InfiniteFuture();

@@ -1,84 +1,64 @@
 #include "server/credentials.h"
 
-#include <grpcpp/security/tls_certificate_provider.h>
-#include <grpcpp/security/tls_credentials_options.h>
-#include <openssl/bio.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
 
-#include <cerrno>
-#include <cstring>
+#include <string>
+#include <utility>
 
-#include "server/text.h"
-
+#include "absl/time/clock.h"
+#include "server/tls_files.h"
 
 namespace precis::server {
 namespace {
 
-template <auto Free>
-struct Deleter {
-  template <typename T>
-  void operator()(T* p) const { Free(p); }
+// gRPC's C API asks for the certificate at each new connection and keeps the old one if there is no new one; the C++ API's own file
+// watcher hands on a key and a certificate that don't belong together, and then every handshake fails.
+class ReloadingTlsCredentials final : public grpc::ServerCredentials {
+ public:
+  ReloadingTlsCredentials(const ServerOptions& options, Logger* log) : watcher_(options, log) {
+    const auto client_certificate = options.tls_client_ca.empty()
+                                        ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                                        : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+    credentials_ = grpc_ssl_server_credentials_create_with_options(
+        grpc_ssl_server_credentials_create_options_using_config_fetcher(client_certificate, Fetch, this));
+  }
+  ~ReloadingTlsCredentials() override { grpc_server_credentials_release(credentials_); }
+
+  void SetAuthMetadataProcessor(const std::shared_ptr<grpc::AuthMetadataProcessor>&) override {}  // tokens: see auth.h
+
+ private:
+  int AddPortToServer(const std::string& address, grpc_server* server) override {
+    return grpc_server_add_http2_port(server, address.c_str(), credentials_);
+  }
+
+  static grpc_ssl_certificate_config_reload_status Fetch(void* self, grpc_ssl_server_certificate_config** config) {
+    TlsMaterial material;
+    switch (static_cast<ReloadingTlsCredentials*>(self)->watcher_.Poll(&material, absl::Now())) {
+      case TlsWatcher::Change::kUnchanged: return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
+      case TlsWatcher::Change::kFailed: return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_FAIL;
+      case TlsWatcher::Change::kNew: break;
+    }
+    const grpc_ssl_pem_key_cert_pair pair = {material.key.c_str(), material.certificate_chain.c_str()};
+    // gRPC insists on roots here, even where no client certificate is asked for and they mean nothing.
+    const std::string& roots = material.client_ca.empty() ? material.certificate_chain : material.client_ca;
+    *config = grpc_ssl_server_certificate_config_create(roots.c_str(), &pair, 1);
+    return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
+  }
+
+  TlsWatcher watcher_;
+  grpc_server_credentials* credentials_ = nullptr;
 };
-using Bio = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
-using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
-
-absl::StatusOr<Bio> Open(std::string_view flag, const std::string& file) {
-  errno = 0;
-  Bio bio(BIO_new_file(file.c_str(), "r"));
-  if (bio != nullptr) return bio;
-  return absl::InvalidArgumentError(StrCat(flag, "=", file, " can't be read: ", strerror(errno)));
-}
-
-absl::StatusOr<Certificate> ReadCertificate(std::string_view flag, const std::string& file) {
-  absl::StatusOr<Bio> bio = Open(flag, file);
-  if (!bio.ok()) return bio.status();
-  Certificate certificate(PEM_read_bio_X509(bio->get(), nullptr, nullptr, nullptr));
-  if (certificate != nullptr) return certificate;
-  return absl::InvalidArgumentError(StrCat(flag, "=", file, " holds no certificate in PEM form"));
-}
 
 }  // namespace
 
 absl::Status CheckTlsFiles(const ServerOptions& options) {
-  if (options.tls_cert.empty()) return absl::OkStatus();
-  absl::StatusOr<Certificate> certificate = ReadCertificate("--tls-cert", options.tls_cert);
-  if (!certificate.ok()) return certificate.status();
-  absl::StatusOr<Bio> bio = Open("--tls-key", options.tls_key);
-  if (!bio.ok()) return bio.status();
-  const auto no_passphrase = [](char*, int, int, void*) { return 0; };
-  Key key(PEM_read_bio_PrivateKey(bio->get(), nullptr, no_passphrase, nullptr));
-  if (key == nullptr) {
-    return absl::InvalidArgumentError(
-        StrCat("--tls-key=", options.tls_key, " holds no private key in PEM form without a passphrase"));
-  }
-  if (X509_check_private_key(certificate->get(), key.get()) != 1) {
-    return absl::InvalidArgumentError(StrCat("--tls-key=", options.tls_key, " does not belong to --tls-cert=",
-                                                   options.tls_cert));
-  }
-  if (options.tls_client_ca.empty()) return absl::OkStatus();
-  return ReadCertificate("--tls-client-ca", options.tls_client_ca).status();
+  return options.tls_cert.empty() ? absl::OkStatus() : ReadTlsMaterial(options).status();
 }
 
-std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const ServerOptions& options) {
+std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const ServerOptions& options, Logger* log) {
   if (options.tls_cert.empty()) return grpc::InsecureServerCredentials();
-  namespace tls = grpc::experimental;
-  const bool mutual = !options.tls_client_ca.empty();
-  const auto seconds = static_cast<unsigned>(absl::ToInt64Seconds(options.tls_reload));
-  auto provider = mutual ? std::make_shared<tls::FileWatcherCertificateProvider>(
-                               options.tls_key, options.tls_cert, options.tls_client_ca, seconds)
-                         : std::make_shared<tls::FileWatcherCertificateProvider>(options.tls_key, options.tls_cert,
-                                                                                seconds);
-  tls::TlsServerCredentialsOptions tls_options(provider);
-  tls_options.watch_identity_key_cert_pairs();
-  if (mutual) {
-    tls_options.watch_root_certs();
-    tls_options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  } else {
-    tls_options.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  }
-  return tls::TlsServerCredentials(tls_options);
+  return std::make_shared<ReloadingTlsCredentials>(options, log);
 }
 
 }  // namespace precis::server

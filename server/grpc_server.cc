@@ -1,11 +1,9 @@
 #include "server/grpc_server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/server_builder.h>
 
 #include <algorithm>
 #include <limits>
-#include <mutex>
 
 #include "server/credentials.h"
 #include "server/text.h"
@@ -36,18 +34,15 @@ void SetLimits(const ServerOptions& options, grpc::ServerBuilder* builder) {
 
 }  // namespace
 
-absl::StatusOr<GrpcServer> StartGrpcServer(const ServerOptions& options, SummarizerService* service,
-                                           HealthService* health) {
-  // The plugin is global: it joins every server that is built after this.
-  static std::once_flag once;
-  if (options.reflection) std::call_once(once, grpc::reflection::InitProtoReflectionServerBuilderPlugin);
+absl::StatusOr<GrpcServer> StartGrpcServer(const ServerOptions& options, absl::Span<grpc::Service* const> services,
+                                           Logger* log) {
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(options.listen, MakeCredentials(options), &port);
-  SetLimits(options, &builder);
-  builder.RegisterService(service);
-  builder.RegisterService(health);
   GrpcServer result;
+  result.credentials = MakeCredentials(options, log);
+  builder.AddListeningPort(options.listen, result.credentials, &port);
+  SetLimits(options, &builder);
+  for (grpc::Service* service : services) builder.RegisterService(service);
   result.server = builder.BuildAndStart();
   const bool is_unix = StartsWith(options.listen, "unix:");
   if (result.server == nullptr || (port <= 0 && !is_unix)) {

@@ -46,7 +46,7 @@ bool Job::Prepare(const precis::v1::SummarizeRequest& request, const absl::Statu
     status = Assign();
   }
   if (status.ok()) return true;
-  if (absl::IsUnauthenticated(status)) core_->metrics->OnRefused(labels(), "auth");
+  if (absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status)) core_->metrics->OnRefused(labels(), "auth");
   if (absl::IsUnavailable(status) && core_->refusing) {
     core_->metrics->OnRejected(labels(), runtime::RejectReason::kDraining);
   }
@@ -63,10 +63,11 @@ absl::Status Job::Assign() {
   const runtime::Catalog& catalog = engine_->catalog();
   absl::StatusOr<runtime::Catalog::Choice> choice = catalog.Resolve(request_->model(), request_->attention_backend());
   if (!choice.ok()) return choice.status();
+  if (absl::Status s = CheckModel(choice->model->name); !s.ok()) return s;
   AssignmentResult chosen = AssignArm(*config, unit, choice->model->name, request_->attention_backend());
   if (chosen.arm != nullptr) {
     absl::StatusOr<runtime::Catalog::Choice> by_arm = ResolveArm(catalog, *chosen.experiment, *chosen.arm);
-    if (by_arm.ok()) {
+    if (by_arm.ok() && CheckModel(by_arm->model->name).ok()) {
       choice = *by_arm;
     } else {
       chosen.reason = AssignmentReason::kFallback;
@@ -90,6 +91,10 @@ absl::Status Job::Assign() {
                                  AssignmentReasonName(chosen.reason));
   }
   return absl::OkStatus();
+}
+
+absl::Status Job::CheckModel(const std::string& model) const {
+  return info_.grant == nullptr ? absl::OkStatus() : info_.grant->CheckModel(model);
 }
 
 absl::StatusOr<runtime::Catalog::Choice> Job::ResolveArm(const runtime::Catalog& catalog, const Experiment& experiment,
@@ -223,6 +228,7 @@ void Job::Log(const absl::StatusOr<runtime::Result>& result) {
       .AddIfSet("client_request_id", request_->client_request_id())
       .AddIfSet("trace_id", info_.trace_id())
       .Add("peer", info_.peer)
+      .AddIfSet("token", info_.grant == nullptr ? std::string_view() : std::string_view(info_.grant->name))
       .Add("model", model_)
       .Add("attention_backend", backend_)
       .Add("assignment", Lower(precis::v1::AssignmentReason_Name(assignment_.reason())).substr(18))

@@ -45,6 +45,7 @@ class Job : public std::enable_shared_from_this<Job> {
 
  private:
   absl::Status Assign();
+  absl::Status CheckModel(const std::string& model) const;  // PERMISSION_DENIED unless the caller's token allows it
   absl::StatusOr<runtime::Catalog::Choice> ResolveArm(const runtime::Catalog& catalog, const Experiment& experiment,
                                                       const Arm& arm) const;
   void Submit(std::function<void(const std::string&)> on_text);

@@ -28,7 +28,7 @@ void ManyStreams::StopAll() {
 ManyReactor::ManyReactor(ServerCore* core, grpc::CallbackServerContext* context, ManyStreams* streams)
     : core_(core), context_(context), streams_(streams), info_(ReadCallInfo(*context, "SummarizeMany")) {
   AddCallMetadata(info_, context);
-  admission_ = core->Authenticate(info_);
+  admission_ = core->Authenticate(Permission::kSummarize, &info_);
   if (!admission_.ok()) {
     core->metrics->OnRefused({"none", "none", "cpu"}, "auth");
   } else {

@@ -60,7 +60,7 @@ class ManyReactor final
   ServerCore* const core_;
   grpc::CallbackServerContext* const context_;
   ManyStreams* const streams_;
-  const CallInfo info_;
+  CallInfo info_;
   absl::Status admission_;
   precis::v1::SummarizeRequest incoming_;        // of the pending read
   precis::v1::SummarizeManyResponse outgoing_;   // of the pending write

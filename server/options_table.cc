@@ -224,9 +224,9 @@ void AddSecurityOptions(TableBuilder& t) {
   t.Add("tls-client-ca", "FILE", Text(FIELD(tls_client_ca)),
         "Mutual TLS: clients must show a certificate signed by one of these (PEM).");
   t.Add("tls-reload", "TIME", Time(FIELD(tls_reload), absl::Seconds(1), absl::Hours(24)),
-        "How often the TLS files are looked at; new content is used without a restart.");
+        "How often, at most, the TLS files are looked at when a client connects; new content needs no restart.");
   t.Add("auth-tokens-file", "FILE", Text(FIELD(auth_tokens_file)),
-        "Bearer tokens, one a line; calls must carry one as 'authorization: Bearer TOKEN'.");
+        "Bearer tokens, one a line, with what each allows; calls must carry one as 'authorization: Bearer TOKEN'.");
   t.Add("auth-reload", "TIME", Time(FIELD(auth_reload), absl::Milliseconds(100), absl::Hours(24)),
         "How often the tokens file is looked at.");
   t.Add("reflection", "on|off", Switch(FIELD(reflection)), "Server reflection, for grpcurl and the like.");

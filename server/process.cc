@@ -8,6 +8,8 @@
 #include "nlohmann/json.hpp"
 #include "server/build_info.h"
 #include "server/grpc_server.h"
+#include "server/health.h"
+#include "server/reflection.h"
 #include "server/server_core.h"
 #include "server/service.h"
 #include "server/text.h"
@@ -67,14 +69,19 @@ class ServerImpl : public Server {
         authenticator_(std::move(authenticator)),
         experiments_(configuration.experiments),
         core_(metrics, log, &experiments_, authenticator_.get(), ToLimits(configuration.options)),
-        service_(&core_) {}
+        service_(&core_),
+        reflection_(MakeReflectionServices(&core_)) {}
 
   ~ServerImpl() override {
     if (!drained_) Stop(absl::Now());
   }
 
   absl::Status Listen() {
-    absl::StatusOr<GrpcServer> started = StartGrpcServer(configuration_.options, &service_, &health_);
+    std::vector<grpc::Service*> services = {&service_, &health_};
+    if (configuration_.options.reflection) {
+      for (const auto& service : reflection_) services.push_back(service.get());
+    }
+    absl::StatusOr<GrpcServer> started = StartGrpcServer(configuration_.options, services, log_);
     if (!started.ok()) return started.status();
     grpc_ = *std::move(started);
     metrics_->SetReady(false);
@@ -171,6 +178,7 @@ class ServerImpl : public Server {
   std::unique_ptr<runtime::Engine> engine_;
   ServerCore core_;
   SummarizerService service_;
+  const std::vector<std::unique_ptr<grpc::Service>> reflection_;
   GrpcServer grpc_;
   std::unique_ptr<HttpServer> http_;
   std::string metrics_address_;
@@ -231,7 +239,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Configuration& confi
   const ServerOptions& options = configuration.options;
   if (!options.auth_tokens_file.empty()) {
     absl::StatusOr<std::unique_ptr<Authenticator>> created =
-        Authenticator::Create(options.auth_tokens_file, options.auth_reload);
+        Authenticator::Create(options.auth_tokens_file, options.auth_reload, log);
     if (!created.ok()) return created.status();
     authenticator = *std::move(created);
     if (options.tls_cert.empty()) {

@@ -1,10 +1,15 @@
 #include "server/server_core.h"
 
+#include <utility>
+
 namespace precis::server {
 
-absl::Status ServerCore::Authenticate(const CallInfo& info) {
+absl::Status ServerCore::Authenticate(Permission permission, CallInfo* info) const {
   if (authenticator == nullptr) return absl::OkStatus();
-  return authenticator->Check(info.authorization);
+  absl::StatusOr<std::shared_ptr<const Grant>> grant = authenticator->Check(info->authorization);
+  if (!grant.ok()) return grant.status();
+  info->grant = *std::move(grant);
+  return info->grant->Check(permission, info->method);
 }
 
 absl::Status ServerCore::CheckServing() const {

@@ -27,8 +27,9 @@ struct ServerCore {
   ServerCore(Metrics* metrics, Logger* log, ExperimentStore* experiments, Authenticator* authenticator, Limits limits)
       : metrics(metrics), log(log), experiments(experiments), authenticator(authenticator), limits(limits) {}
 
-  // UNAUTHENTICATED without a known token. UNAVAILABLE while loading or draining.
-  absl::Status Authenticate(const CallInfo& info);
+  // UNAUTHENTICATED without a known token, PERMISSION_DENIED if it doesn't allow this. Sets info->grant.
+  absl::Status Authenticate(Permission permission, CallInfo* info) const;
+  // UNAVAILABLE while loading or draining.
   absl::Status CheckServing() const;
 
   Metrics* const metrics;

@@ -17,7 +17,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
       : core_(core), context_(context), response_(response) {
     CallInfo info = ReadCallInfo(*context, "Summarize");
     AddCallMetadata(info, context);
-    const absl::Status admission = core->Authenticate(info);
+    const absl::Status admission = core->Authenticate(Permission::kSummarize, &info);
     job_ = std::make_shared<Job>(core, std::move(info));
     if (!job_->Prepare(request, admission)) {
       Answer();
@@ -68,9 +68,9 @@ SummarizerService::SummarizeMany(grpc::CallbackServerContext* context) {
 }
 
 grpc::Status SummarizerService::BeginList(grpc::CallbackServerContext* context, const char* method) {
-  const CallInfo info = ReadCallInfo(*context, method);
+  CallInfo info = ReadCallInfo(*context, method);
   AddCallMetadata(info, context);
-  absl::Status status = core_->Authenticate(info);
+  absl::Status status = core_->Authenticate(Permission::kList, &info);
   if (!status.ok()) core_->metrics->OnRefused({"none", "none", "cpu"}, "auth");
   if (status.ok()) status = core_->CheckServing();
   const WireStatus wire = ToWireStatus(status, absl::ZeroDuration());

@@ -9,7 +9,7 @@ StreamReactor::StreamReactor(ServerCore* core, grpc::CallbackServerContext* cont
     : core_(core), context_(context) {
   CallInfo info = ReadCallInfo(*context, "StreamSummarize");
   AddCallMetadata(info, context);
-  const absl::Status admission = core->Authenticate(info);
+  const absl::Status admission = core->Authenticate(Permission::kSummarize, &info);
   job_ = std::make_shared<Job>(core, std::move(info));
   if (!job_->Prepare(request, admission)) {
     End();

@@ -1,15 +1,12 @@
-// Status mapping, call metadata, load reports, tokens and the executor.
+// Status mapping, call metadata, load reports and the executor.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <fstream>
 
 #include "absl/time/clock.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "server/auth.h"
 #include "server/call_info.h"
 #include "server/executor.h"
 #include "server/load_report.h"
@@ -19,8 +16,6 @@
 
 namespace precis::server {
 namespace {
-
-using ::testing::HasSubstr;
 
 TEST(StatusMappingTest, EveryCodeBecomesACodeOfTheApi) {
   using Code = grpc::StatusCode;
@@ -100,51 +95,6 @@ TEST(LoadReportTest, CpuUtilizationIsMeasured) {
   ASSERT_TRUE(report.ParseFromString(reporter.Report(nullptr)));
   EXPECT_GT(report.cpu_utilization(), 0);
   EXPECT_LE(report.cpu_utilization(), 1.5);
-}
-
-class AuthTest : public ::testing::Test {
- protected:
-  AuthTest() : file_(::testing::TempDir() + StrCat("/tokens-", getpid())) {}
-  ~AuthTest() override { unlink(file_.c_str()); }
-  void Write(const std::string& text) { std::ofstream(file_) << text; }
-  std::string file_;
-};
-
-TEST_F(AuthTest, AcceptsKnownTokensOnly) {
-  Write("# comment\n\n  first-token-0123456789  \nsecond-token-0123456789\r\n");
-  auto auth = Authenticator::Create(file_, absl::Hours(1));
-  ASSERT_TRUE(auth.ok()) << auth.status();
-  EXPECT_TRUE((*auth)->Check("Bearer first-token-0123456789").ok());
-  EXPECT_TRUE((*auth)->Check("bearer second-token-0123456789").ok());
-  for (const char* bad : {"", "Bearer ", "Bearer first-token-012345678", "Bearer # comment", "Basic first-token-0123456789",
-                          "first-token-0123456789", "Bearer first-token-01234567890"}) {
-    EXPECT_TRUE(absl::IsUnauthenticated((*auth)->Check(bad))) << bad;
-  }
-}
-
-TEST_F(AuthTest, RefusesFilesWithoutUsableTokens) {
-  EXPECT_THAT(std::string(ReadTokens("/nonexistent").status().message()), HasSubstr("can't be read"));
-  Write("# none\n");
-  EXPECT_THAT(std::string(ReadTokens(file_).status().message()), HasSubstr("holds no token"));
-  Write("long-enough-token-1\nshort-secret\n");
-  const std::string message(ReadTokens(file_).status().message());
-  EXPECT_THAT(message, HasSubstr(":2: a token of 12 characters"));
-  EXPECT_THAT(message, ::testing::Not(HasSubstr("secret")));
-}
-
-TEST_F(AuthTest, ReloadsAndKeepsTheOldTokensIfTheFileIsBad) {
-  Write("first-token-0123456789\n");
-  auto auth = Authenticator::Create(file_, absl::Milliseconds(1));
-  ASSERT_TRUE(auth.ok());
-  Write("");
-  absl::SleepFor(absl::Milliseconds(5));
-  EXPECT_TRUE((*auth)->Check("Bearer first-token-0123456789").ok());
-  EXPECT_THAT((*auth)->last_error(), HasSubstr("holds no token"));
-  Write("second-token-0123456789\n");
-  absl::SleepFor(absl::Milliseconds(5));
-  EXPECT_FALSE((*auth)->Check("Bearer first-token-0123456789").ok());
-  EXPECT_TRUE((*auth)->Check("Bearer second-token-0123456789").ok());
-  EXPECT_EQ((*auth)->last_error(), "");
 }
 
 TEST(ExecutorTest, RunsAllInOrderBeforeItEnds) {

@@ -1,16 +1,9 @@
-// Loading, health, reflection, tokens, TLS and draining, over real sockets.
-#include <grpcpp/security/credentials.h>
-#include <sys/wait.h>
-
+// Loading, health and draining, over real sockets.
 #include <atomic>
-#include <set>
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
-#include "google/protobuf/descriptor.pb.h"
-#include "server/credentials.h"
-#include "tests/server/server_fixture.h"
+#include "tests/server/process_fixture.h"
 
 namespace precis::server {
 namespace {
@@ -18,28 +11,6 @@ namespace {
 using ::testing::HasSubstr;
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
-using precis::v1::SummarizeResponse;
-
-class ProcessTest : public ServerFixture {
- protected:
-  grpc::Status Call(const std::string& token = "") {
-    grpc::ClientContext context;
-    if (!token.empty()) context.AddMetadata("authorization", "Bearer " + token);
-    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
-    SummarizeResponse response;
-    return stub_->Summarize(&context, Request(), &response);
-  }
-
-  HealthCheckResponse::ServingStatus Health(const std::string& service) {
-    grpc::ClientContext context;
-    HealthCheckRequest request;
-    request.set_service(service);
-    HealthCheckResponse response;
-    const auto stub = grpc::health::v1::Health::NewStub(MakeChannel());
-    EXPECT_TRUE(stub->Check(&context, request, &response).ok());
-    return response.status();
-  }
-};
 
 TEST_F(ProcessTest, UnavailableWhileLoading) {
   Start(/*load=*/false);
@@ -118,37 +89,6 @@ TEST_F(ProcessTest, WatchStreamsEveryChangeAndEndsWithTheServer) {
   drain.join();
 }
 
-// The descriptors that reflection serves are those of the generated pool.
-TEST_F(ProcessTest, EveryServiceIsDescribed) {
-  const auto* pool = google::protobuf::DescriptorPool::generated_pool();
-  for (const char* service : {"precis.v1.Summarizer", "grpc.health.v1.Health"}) {
-    EXPECT_NE(pool->FindServiceByName(service), nullptr) << service;
-  }
-}
-
-TEST_F(ProcessTest, TokensGuardEverythingButHealth) {
-  const std::string file = directory_ + "/tokens";
-  std::ofstream(file) << "token-0123456789abcdef\n";
-  configuration_.options.auth_tokens_file = file;
-  configuration_.options.auth_reload = absl::Milliseconds(1);
-  Start();
-  EXPECT_EQ(Call().error_code(), grpc::StatusCode::UNAUTHENTICATED);
-  EXPECT_EQ(Call("token-0123456789abcdeX").error_code(), grpc::StatusCode::UNAUTHENTICATED);
-  EXPECT_TRUE(Call("token-0123456789abcdef").ok());
-  EXPECT_EQ(metrics_.Count("refused auth"), 2);
-  grpc::ClientContext list, stream_context, many_context;
-  precis::v1::ListModelsResponse models;
-  EXPECT_EQ(stub_->ListModels(&list, {}, &models).error_code(), grpc::StatusCode::UNAUTHENTICATED);
-  EXPECT_EQ(stub_->StreamSummarize(&stream_context, Request())->Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
-  EXPECT_EQ(stub_->SummarizeMany(&many_context)->Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
-  EXPECT_EQ(Health(""), HealthCheckResponse::SERVING);
-  std::ofstream(file) << "another-0123456789abcdef\n";
-  absl::SleepFor(absl::Milliseconds(10));
-  EXPECT_EQ(Call("token-0123456789abcdef").error_code(), grpc::StatusCode::UNAUTHENTICATED);
-  EXPECT_TRUE(Call("another-0123456789abcdef").ok());
-  EXPECT_EQ(LogText().find("0123456789abcdef"), std::string::npos) << "a token is in the log";
-}
-
 class DrainTest : public ProcessTest {};
 
 TEST_F(DrainTest, AcceptedRequestsAreAnsweredAndNewOnesRefused) {
@@ -208,102 +148,6 @@ TEST_F(DrainTest, TheBoundHolds) {
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
   client.join();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
-}
-
-class TlsTest : public ProcessTest {
- protected:
-  void Run(const std::string& command) {
-    const int status = std::system(("cd " + directory_ + " && (" + command + ") >>openssl.log 2>&1").c_str());
-    ASSERT_EQ(status, 0) << command;
-  }
-
-  // NAME.pem and NAME.key, signed by CA (made if needed).
-  void MakeCertificate(const std::string& name, const std::string& ca, const std::string& serial) {
-    const std::string key = "openssl ecparam -name prime256v1 -genkey -noout -out ";
-    Run("test -f " + ca + ".pem || (" + key + ca + ".key && openssl req -x509 -new -key " + ca + ".key -days 2 -subj /CN=" + ca + " -out " + ca + ".pem)");
-    Run(key + name + ".key && openssl req -new -key " + name + ".key -subj /CN=localhost -out " + name + ".csr && printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\n' > ext && openssl x509 -req -in " +
-        name + ".csr -CA " + ca + ".pem -CAkey " + ca + ".key -set_serial " + serial + " -days 2 -extfile ext -out " + name + ".pem");
-  }
-
-  std::string ReadFile(const std::string& name) {
-    std::ifstream stream(directory_ + "/" + name);
-    return {std::istreambuf_iterator<char>(stream), {}};
-  }
-
-  void UseTls(const std::string& name, const std::string& client_ca = "") {
-    configuration_.options.tls_cert = directory_ + "/" + name + ".pem";
-    configuration_.options.tls_key = directory_ + "/" + name + ".key";
-    if (!client_ca.empty()) configuration_.options.tls_client_ca = directory_ + "/" + client_ca + ".pem";
-    configuration_.options.tls_reload = absl::Seconds(1);
-    const absl::Status status = CheckTlsFiles(configuration_.options);
-    ASSERT_TRUE(status.ok()) << status;
-  }
-
-  // A call over a fresh connection.
-  grpc::Status CallOverTls(const std::string& ca, const std::string& client = "") {
-    grpc::SslCredentialsOptions options;
-    options.pem_root_certs = ReadFile(ca + ".pem");
-    if (!client.empty()) {
-      options.pem_cert_chain = ReadFile(client + ".pem");
-      options.pem_private_key = ReadFile(client + ".key");
-    }
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    const auto stub = precis::v1::Summarizer::NewStub(
-        grpc::CreateCustomChannel(server_->address(), grpc::SslCredentials(options), arguments));
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(10)));
-    SummarizeResponse response;
-    return stub->Summarize(&context, Request(), &response);
-  }
-};
-
-TEST_F(TlsTest, ServesOverTlsOnly) {
-  MakeCertificate("server", "ca", "1");
-  MakeCertificate("unrelated", "other-ca", "2");
-  UseTls("server");
-  Start();
-  const grpc::Status status = CallOverTls("ca");
-  EXPECT_TRUE(status.ok()) << status.error_message();
-  EXPECT_EQ(CallOverTls("other-ca").error_code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_FALSE(Call().ok());  // plain text
-}
-
-TEST_F(TlsTest, MutualTlsAsksForACertificateOfTheCa) {
-  MakeCertificate("server", "ca", "1");
-  MakeCertificate("client", "client-ca", "2");
-  MakeCertificate("stranger", "other-ca", "3");
-  UseTls("server", "client-ca");
-  Start();
-  const grpc::Status status = CallOverTls("ca", "client");
-  EXPECT_TRUE(status.ok()) << status.error_message();
-  EXPECT_FALSE(CallOverTls("ca").ok());
-  EXPECT_FALSE(CallOverTls("ca", "stranger").ok());
-}
-
-TEST_F(TlsTest, NewCertificatesAreUsedWithoutARestart) {
-  MakeCertificate("server", "ca", "1");
-  MakeCertificate("next", "next-ca", "2");
-  UseTls("server");
-  Start();
-  ASSERT_TRUE(CallOverTls("ca").ok());
-  ASSERT_FALSE(CallOverTls("next-ca").ok());
-  Run("mv next.key server.key && mv next.pem server.pem");
-  EXPECT_TRUE(Eventually([&] { return CallOverTls("next-ca").ok(); }));
-  EXPECT_FALSE(CallOverTls("ca").ok());
-}
-
-TEST_F(TlsTest, BadFilesAreRefusedAtStartUp) {
-  MakeCertificate("server", "ca", "1");
-  MakeCertificate("other", "ca", "2");
-  ServerOptions options;
-  options.tls_cert = directory_ + "/server.pem";
-  options.tls_key = directory_ + "/other.key";
-  EXPECT_THAT(std::string(CheckTlsFiles(options).message()), HasSubstr("does not belong to"));
-  options.tls_key = directory_ + "/server.pem";
-  EXPECT_THAT(std::string(CheckTlsFiles(options).message()), HasSubstr("holds no private key"));
-  options.tls_cert = directory_ + "/server.key";
-  EXPECT_THAT(std::string(CheckTlsFiles(options).message()), HasSubstr("holds no certificate"));
 }
 
 }  // namespace
