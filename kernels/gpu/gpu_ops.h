@@ -89,6 +89,9 @@ struct GpuSequences {
   int max_query;
   int max_context;
   int total_queries;
+  // Host memory: query_count and context_length again, or null. With them standard_prefill's library products have exact shapes, not the bounds'.
+  const int32_t* host_query_count = nullptr;
+  const int32_t* host_context_length = nullptr;
 };
 
 struct GpuAttentionArgs {
@@ -105,6 +108,8 @@ struct GpuAttentionArgs {
   void* workspace;
   int64_t workspace_bytes;
   GemmMode mode;  // for standard: whose matrix products
+  // For flash_decode: [count * heads], all zero, and all zero again afterwards (not shared by streams); null: the splits are joined by a second launch.
+  uint32_t* decode_counters = nullptr;
 };
 
 // keys and values of row i (k at +width, v at +2 width in qkv) to slot slots[i] % 16 of page slots[i] / 16; a slot < 0 is skipped.
@@ -150,6 +155,8 @@ struct GpuOps {
   // Scores materialised; query rows in chunks when workspace_bytes forces it (at least standard_workspace_bytes(.., 1 row)).
   void (*standard_prefill)(const GpuAttentionArgs&, Stream);
   int64_t (*standard_workspace_bytes)(int heads, int head_dim, int max_query, int max_context, int total_queries, GpuType);
+  // Query rows that standard_prefill takes at a time with this workspace: total_queries if it is not cut into chunks, 0 if the workspace is too small.
+  int (*standard_chunk_rows)(int heads, int head_dim, int max_query, int max_context, int total_queries, GpuType, int64_t workspace_bytes);
   // One query row a sequence; splits of 256 keys at absolute positions, reduced in order.
   void (*flash_decode)(const GpuAttentionArgs&, Stream);
   void (*standard_decode)(const GpuAttentionArgs&, Stream);
