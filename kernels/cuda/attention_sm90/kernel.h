@@ -1,0 +1,91 @@
+#ifndef PRECIS_KERNELS_CUDA_ATTENTION_SM90_KERNEL_H_
+#define PRECIS_KERNELS_CUDA_ATTENTION_SM90_KERNEL_H_
+
+#include "kernels/cuda/attention_sm90/consumer.h"
+#include "kernels/cuda/attention_sm90/layout.h"
+#include "kernels/cuda/attention_sm90/producer.h"
+
+namespace precis::kernels::PRECIS_GPU_NS::sm90 {
+
+// What was chosen by measurement: see kernels/lab/NOTES.md.
+template <int kEighths, bool kToken>
+struct TuningOf {
+  static constexpr int kPolynomialEighths = kEighths;  // of the odd columns' exponentials by polynomial
+  static constexpr bool kOrdered = kToken;             // warpgroups start their products in turn
+};
+
+// Counters of the tile scheduler: a slot for each launch in flight. The last block of a launch leaves its slot cleared.
+inline constexpr int kTicketSlots = 64;
+struct TicketSlot {
+  int next;
+  int finished;
+};
+#ifdef PRECIS_SIMT
+static TicketSlot ticket_slots[kTicketSlots];
+#else
+static __device__ TicketSlot ticket_slots[kTicketSlots];
+#endif
+
+PRECIS_DEVICE void InitializeBarriers(SharedBlock& shared) {
+  for (int i = 0; i < kItemSlots; ++i) {
+    MbarrierInit(&shared.item_full[i], 1);
+    MbarrierInit(&shared.item_empty[i], 4 * kConsumers + 1);
+  }
+  for (int i = 0; i < kQueryBuffers; ++i) {
+    MbarrierInit(&shared.query_full[i], 1);
+    MbarrierInit(&shared.query_empty[i], 4 * kConsumers);
+  }
+  for (int i = 0; i < kStages; ++i) {
+    MbarrierInit(&shared.key_full[i], 1);
+    MbarrierInit(&shared.key_empty[i], 4 * kConsumers);
+    MbarrierInit(&shared.value_full[i], 1);
+    MbarrierInit(&shared.value_empty[i], 4 * kConsumers);
+    MbarrierInit(&shared.value_landed[i], 1);
+  }
+  MbarrierFenceInit();
+}
+
+PRECIS_DEVICE void LeaveTickets(TicketSlot* slot) {
+  if (AtomicAdd(&slot->finished, 1) + 1 == static_cast<int>(gridDim.x)) {
+    slot->next = 0;
+    slot->finished = 0;
+    ThreadFence();
+  }
+}
+
+PRECIS_DEVICE void RunProducer(const FlashParams& params, SharedBlock& shared) {
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  if (warp == 0) {
+    TicketSlot* slot = params.ticket_slot < 0 ? nullptr : &ticket_slots[params.ticket_slot];
+    Producer(params, shared, lane).Run(slot == nullptr ? nullptr : &slot->next);
+    if (slot != nullptr && lane == 0) LeaveTickets(slot);
+  } else if (warp == 1) {
+    ValuePatcher(shared, lane).Run();
+  }
+}
+
+template <class Policy, class Tuning>
+PRECIS_KERNEL(kThreads, 1) FlashForwardSm90(const PRECIS_GRID_CONSTANT FlashParams params) {
+  SharedBlock& shared = *reinterpret_cast<SharedBlock*>(DynamicShared());
+  if (threadIdx.x == 0) {
+    PrefetchTensorMap(&params.query_map);
+    PrefetchTensorMap(&params.cache_map);
+    InitializeBarriers(shared);
+  }
+  SyncThreads();
+  GridDependencyWait();
+  GridDependencyLaunch();
+  const int warpgroup = ShuffleIdx(static_cast<int>(threadIdx.x) / kWarpgroup, 0);
+  if (warpgroup == 0) {
+    SetMaxRegistersDecrease<32>();
+    RunProducer(params, shared);
+  } else {
+    SetMaxRegistersIncrease<160>();
+    Consumer<Policy, Tuning>(params, shared, warpgroup - 1, static_cast<int>(threadIdx.x) % kWarpgroup).Run();
+  }
+}
+
+}  // namespace precis::kernels::PRECIS_GPU_NS::sm90
+
+#endif  // PRECIS_KERNELS_CUDA_ATTENTION_SM90_KERNEL_H_

@@ -1,0 +1,152 @@
+#ifndef PRECIS_KERNELS_CUDA_ATTENTION_SM90_PRODUCER_H_
+#define PRECIS_KERNELS_CUDA_ATTENTION_SM90_PRODUCER_H_
+
+// The loading warpgroup. Warp 0 hands out work and starts every copy; warp 1 clears the rows of a value tile that lie past the context. The other two
+// warps only lend their registers.
+
+#include "kernels/cuda/attention_sm90/layout.h"
+#include "kernels/cuda/attention_sm90/schedule.h"
+
+namespace precis::kernels::PRECIS_GPU_NS::sm90 {
+
+class Producer {
+ public:
+  PRECIS_DEVICE Producer(const FlashParams& params, SharedBlock& shared, int lane) : params_(params), shared_(shared), lane_(lane) {}
+
+  PRECIS_DEVICE void Run(int* counter) {
+    LongestFirst order(params_, lane_);
+    Tickets tickets(counter);
+    for (;;) {
+      const WorkItem item = order.At(tickets.Next(lane_));
+      Publish(item);
+      if (item.head < 0) return;
+      LoadItem(item);
+    }
+  }
+
+ private:
+  PRECIS_DEVICE void Publish(const WorkItem& item) {
+    MbarrierWait(&shared_.item_empty[item_.index], item_.phase ^ 1);
+    if (lane_ == 0) {
+      shared_.items[item_.index] = item;
+      MbarrierArrive(&shared_.item_full[item_.index]);
+    }
+    SyncWarp();
+    item_.Advance();
+  }
+
+  // Keys one tile ahead of values, the order in which they are read.
+  PRECIS_DEVICE void LoadItem(const WorkItem& item) {
+    const int pages = (Min(item.tiles * kTileKeys, item.context) + kPageTokens - 1) / kPageTokens;
+    int page = PageOf(item, pages, 0);
+    LoadKeys(item, page);
+    LoadQueries(item);
+    for (int tile = 1; tile < item.tiles; ++tile) {
+      const int next = PageOf(item, pages, tile);
+      LoadKeys(item, next);
+      LoadValues(item, page, false);
+      page = next;
+    }
+    const bool patched = item.tiles * kTileKeys > item.context;
+    LoadValues(item, page, patched);
+  }
+
+  // The page that this lane loads of a tile, or -1.
+  PRECIS_DEVICE int PageOf(const WorkItem& item, int pages, int tile) const {
+    const int number = tile * kPagesPerTile + lane_;
+    if (lane_ >= kPagesPerTile || number >= pages) return -1;
+    return params_.block_table[static_cast<int64_t>(item.sequence) * params_.block_table_stride + number];
+  }
+
+  // All three groups' rows, also where the block has fewer: rows past its end belong to others or to nobody and are never stored.
+  PRECIS_DEVICE void LoadQueries(const WorkItem& item) {
+    const int buffer = query_.index;
+    MbarrierWait(&shared_.query_empty[buffer], query_.phase ^ 1);
+    if (lane_ == 0) {
+      MbarrierArriveExpectTx(&shared_.query_full[buffer], kConsumers * kGroupBytes);
+      for (int group = 0; group < kConsumers; ++group) {
+        TmaLoad2d(shared_.query[buffer][group], &params_.query_map, &shared_.query_full[buffer], item.head * kHeadDim,
+                  item.output_row + group * kGroupRows);
+      }
+    }
+    SyncWarp();
+    query_.Advance();
+  }
+
+  PRECIS_DEVICE void LoadKeys(const WorkItem& item, int page) {
+    MbarrierWait(&shared_.key_empty[key_.index], key_.phase ^ 1);
+    LoadTile(shared_.keys[key_.index], &shared_.key_full[key_.index], item.head, params_.key_part, page);
+    key_.Advance();
+  }
+
+  PRECIS_DEVICE void LoadValues(const WorkItem& item, int page, bool patched) {
+    MbarrierWait(&shared_.value_empty[value_.index], value_.phase ^ 1);
+    Mbarrier* barrier = patched ? &shared_.value_landed[value_.index] : &shared_.value_full[value_.index];
+    LoadTile(shared_.values[value_.index], barrier, item.head, params_.key_part + 1, page);
+    value_.Advance();
+  }
+
+  PRECIS_DEVICE void LoadTile(char* tile, Mbarrier* barrier, int head, int part, int page) {
+    const unsigned present = Ballot(page >= 0);
+    if (lane_ == 0) MbarrierArriveExpectTx(barrier, kPageBytes * CountBits(present));
+    SyncWarp();
+    if (page >= 0) TmaLoad5d(tile + lane_ * kPageBytes, &params_.cache_map, barrier, 0, 0, head, part, page);
+    SyncWarp();
+  }
+
+  PRECIS_DEVICE static int CountBits(unsigned word) {
+    int bits = 0;
+    for (; word != 0; word &= word - 1) ++bits;
+    return bits;
+  }
+
+  const FlashParams& params_;
+  SharedBlock& shared_;
+  const int lane_;
+  Ring<kItemSlots> item_;
+  Ring<kQueryBuffers> query_;
+  Ring<kStages> key_, value_;
+};
+
+// Value rows past the context may hold anything, NaN too, and the matrix unit multiplies them by probability 0: they are set to 0 here, after the copy has
+// landed and before the tile counts as full.
+class ValuePatcher {
+ public:
+  PRECIS_DEVICE ValuePatcher(SharedBlock& shared, int lane) : shared_(shared), lane_(lane) {}
+
+  PRECIS_DEVICE void Run() {
+    Ring<kItemSlots> slot;
+    for (;;) {
+      MbarrierWait(&shared_.item_full[slot.index], slot.phase);
+      const WorkItem item = shared_.items[slot.index];
+      SyncWarp();
+      if (lane_ == 0) MbarrierArrive(&shared_.item_empty[slot.index]);
+      slot.Advance();
+      if (item.head < 0) return;
+      value_.Advance(item.tiles - 1);
+      if (item.tiles * kTileKeys > item.context) Patch(item.context - (item.tiles - 1) * kTileKeys);
+      value_.Advance(1);
+    }
+  }
+
+ private:
+  PRECIS_DEVICE void Patch(int rows) {
+    const int stage = value_.index;
+    MbarrierWait(&shared_.value_landed[stage], (landed_ >> stage) & 1);
+    landed_ ^= 1 << stage;
+    const Vec16 zero = {{0, 0, 0, 0}};
+    for (int offset = rows * kHeadDim * 2 + lane_ * 16; offset < kTileBytes; offset += 32 * 16) Store16(shared_.values[stage] + offset, zero);
+    FenceProxyAsync();
+    SyncWarp();
+    if (lane_ == 0) MbarrierArrive(&shared_.value_full[stage]);
+  }
+
+  SharedBlock& shared_;
+  const int lane_;
+  Ring<kStages> value_;
+  int landed_ = 0;
+};
+
+}  // namespace precis::kernels::PRECIS_GPU_NS::sm90
+
+#endif  // PRECIS_KERNELS_CUDA_ATTENTION_SM90_PRODUCER_H_

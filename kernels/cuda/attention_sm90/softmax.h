@@ -1,0 +1,165 @@
+#ifndef PRECIS_KERNELS_CUDA_ATTENTION_SM90_SOFTMAX_H_
+#define PRECIS_KERNELS_CUDA_ATTENTION_SM90_SOFTMAX_H_
+
+// Online softmax of a 64 x 128 tile of scores, in the registers in which wgmma leaves it: thread t of a warpgroup holds rows 16 (t / 32) + (t % 32) / 4 and
+// that + 8, columns 8 g + 2 (t % 4) + {0, 1}: element s[4 g + 2 half + e].
+//
+// ALiBi. A score becomes q.k + slope' (j - tile begin), slope' = slope / scale: one multiply-add a score with the column as an immediate. The thread's own
+// column offset 2 (t % 4) is left out of the score and taken from the maximum instead, so that it costs nothing; a row's maximum is kept relative to the
+// tile and moves back by 128 slope' from tile to tile. All terms stay small at any length.
+
+#include "kernels/cuda/attention_sm90/layout.h"
+
+namespace precis::kernels::PRECIS_GPU_NS::sm90 {
+
+inline constexpr float kMinusInfinity = -__builtin_inff();
+inline constexpr int kScores = kTileKeys / 2;   // scores of a thread
+inline constexpr int kOutputs = kHeadDim / 2;   // outputs of a thread
+
+struct LearnedPolicy {
+  static constexpr bool kAlibi = false;
+};
+struct AlibiPolicy {
+  static constexpr bool kAlibi = true;
+};
+
+PRECIS_DEVICE float Maximum(float a, float b) { return fmaxf(a, b); }
+
+// p * 2^n where n stands in the low bits of `shifted`.
+PRECIS_DEVICE float AddToExponent(float p, float shifted) {
+  return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, p) + (__builtin_bit_cast(uint32_t, shifted) << 23));
+}
+
+// 2^x by multiply-adds (Cody and Waite): x = n + f, |f| <= 1/2, a cubic in f with relative error 7.5e-5 (the result is rounded to bf16, 4e-3), n added to the
+// exponent. Relieves the special function unit, whose rate equals the matrix unit's at this head size. At least 2^-126, never 0.
+PRECIS_DEVICE float Exp2ByPolynomial(float x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves n in the low bits
+  x = x > -126.0f ? x : -126.0f;
+  const float shifted = x + kRound;
+  const float f = x - (shifted - kRound);
+  float p = Fma(f, 0.0551716685f, 0.2426111251f);
+  p = Fma(p, f, 0.6932609677f);
+  p = Fma(p, f, 0.9999280572f);
+  return AddToExponent(p, shifted);
+}
+
+template <class Policy, class Tuning>
+class OnlineSoftmax {
+ public:
+  PRECIS_DEVICE OnlineSoftmax(float scale, float slope, int lane)
+      : scale_(scale * 1.4426950408889634f), slope_(Policy::kAlibi ? slope / scale : 0.0f), column_(2 * (lane % 4)) {}
+
+  PRECIS_DEVICE void Start() {
+    PRECIS_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      maximum_[half] = kMinusInfinity;
+      sum_[half] = 0.0f;
+    }
+  }
+
+  // Turns scores into probabilities relative to the row's maximum so far, and gives the factors by which what was summed before must shrink. With kMasked,
+  // keys from visible[half] on (relative to the tile) don't count.
+  template <bool kMasked, bool kFirst>
+  PRECIS_DEVICE void Apply(float (&s)[kScores], const int (&visible)[2], float (&shrink)[2]) {
+    if constexpr (Policy::kAlibi) AddBias(s);
+    if constexpr (kMasked) Mask(s, visible);
+    PRECIS_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const float offset = Policy::kAlibi ? slope_ * static_cast<float>(column_) : 0.0f;
+      float before = maximum_[half];
+      if constexpr (Policy::kAlibi && !kFirst) {
+        // A tile that begins past the row leaves the row as it was.
+        if (!kMasked || visible[half] > 0) before -= slope_ * static_cast<float>(kTileKeys);
+      }
+      const float now = RowMaximum(s, half, offset, before);
+      shrink[half] = kFirst ? 0.0f : Exp2((before - now) * scale_);
+      maximum_[half] = now;
+      sum_[half] = Fma(sum_[half], shrink[half], Exponentials<kMasked>(s, half, (now - offset) * scale_, visible[half]));
+    }
+  }
+
+  // After the last tile: the sums over the four threads of a row.
+  PRECIS_DEVICE void Finish() {
+    PRECIS_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      sum_[half] += ShuffleXor(sum_[half], 1);
+      sum_[half] += ShuffleXor(sum_[half], 2);
+    }
+  }
+  PRECIS_DEVICE float sum(int half) const { return sum_[half]; }
+  // Natural logarithm of the sum of exponentials of a row at this position.
+  PRECIS_DEVICE float LogSumExp(int half, int position) const {
+    constexpr float kLog2 = 0.6931471805599453f;
+    const float into_tile = static_cast<float>(position % kTileKeys);
+    return (Fma(-slope_, into_tile, maximum_[half]) * scale_ + Log2(sum_[half])) * kLog2;
+  }
+
+ private:
+  PRECIS_DEVICE void AddBias(float (&s)[kScores]) const {
+    PRECIS_UNROLL
+    for (int i = 0; i < kScores; ++i) s[i] = Fma(slope_, static_cast<float>(8 * (i / 4) + i % 2), s[i]);
+  }
+
+  PRECIS_DEVICE void Mask(float (&s)[kScores], const int (&visible)[2]) const {
+    PRECIS_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const int limit = visible[half] - column_;
+      PRECIS_UNROLL
+      for (int g = 0; g < kScores / 4; ++g) {
+        PRECIS_UNROLL
+        for (int e = 0; e < 2; ++e) {
+          float& value = s[4 * g + 2 * half + e];
+          value = 8 * g + e < limit ? value : kMinusInfinity;
+        }
+      }
+    }
+  }
+
+  PRECIS_DEVICE static float RowMaximum(const float (&s)[kScores], int half, float offset, float before) {
+    float even = s[2 * half];
+    float odd = s[2 * half + 1];
+    PRECIS_UNROLL
+    for (int g = 1; g < kScores / 4; ++g) {
+      even = Maximum(even, s[4 * g + 2 * half]);
+      odd = Maximum(odd, s[4 * g + 2 * half + 1]);
+    }
+    float most = Maximum(even, odd);
+    if constexpr (Policy::kAlibi) most += offset;
+    most = Maximum(most, before);
+    most = Maximum(most, ShuffleXor(most, 1));
+    return Maximum(most, ShuffleXor(most, 2));
+  }
+
+  // Which columns take the polynomial: a choice by column alone, so that a row's bits don't depend on where it stands.
+  PRECIS_DEVICE static constexpr bool ByPolynomial(int g, int e) { return e == 1 && g % 8 < Tuning::kPolynomialEighths; }
+
+  template <bool kMasked>
+  PRECIS_DEVICE float Exponentials(float (&s)[kScores], int half, float shift, int visible) const {
+    float even = 0.0f, odd = 0.0f;
+    PRECIS_UNROLL
+    for (int g = 0; g < kScores / 4; ++g) {
+      float& first = s[4 * g + 2 * half];
+      float& second = s[4 * g + 2 * half + 1];
+      first = Exp2(Fma(first, scale_, -shift));
+      if (ByPolynomial(g, 1)) {
+        second = Exp2ByPolynomial(Fma(second, scale_, -shift));
+        if constexpr (kMasked) second = 8 * g + 1 < visible - column_ ? second : 0.0f;
+      } else {
+        second = Exp2(Fma(second, scale_, -shift));
+      }
+      even += first;
+      odd += second;
+    }
+    return even + odd;
+  }
+
+  const float scale_;  // to the logarithm to base 2
+  const float slope_;  // in units of unscaled scores
+  const int column_;
+  float maximum_[2];
+  float sum_[2];
+};
+
+}  // namespace precis::kernels::PRECIS_GPU_NS::sm90
+
+#endif  // PRECIS_KERNELS_CUDA_ATTENTION_SM90_SOFTMAX_H_
