@@ -159,7 +159,9 @@ struct GpuOps {
   int (*standard_chunk_rows)(int heads, int head_dim, int max_query, int max_context, int total_queries, GpuType, int64_t workspace_bytes);
   // One query row a sequence; splits of 256 keys at absolute positions, reduced in order.
   void (*flash_decode)(const GpuAttentionArgs&, Stream);
+  // Workspace: standard_workspace_bytes with max_query 1 and total_queries = sequences.
   void (*standard_decode)(const GpuAttentionArgs&, Stream);
+  // Of flash_decode.
   int64_t (*decode_workspace_bytes)(int heads, int head_dim, int sequences, int max_context);
   void (*sample)(const GpuSampleArgs&, Stream);
   int64_t (*sample_workspace_bytes)(int rows, int vocab);

@@ -5,6 +5,7 @@
 // there are no counters. Splits stand at absolute positions and every order is fixed, so a row's bits don't depend on the batch.
 
 #include "kernels/cuda/attention/attention_common.h"
+#include "kernels/cuda/attention/decode_warp.h"
 #include "kernels/cuda/block_reduce.h"
 #include "kernels/cuda/ops_list.h"
 #include "kernels/cuda/platform/launch.h"
@@ -19,11 +20,9 @@ constexpr int kWarpKeys = kDecodeSplit / kWarps;
 constexpr int kSteps = kWarpKeys / 32;
 constexpr int kWarpPages = kWarpKeys / kTokensPerPage;
 
-PRECIS_HOST_DEVICE constexpr int PowerOfTwoAtLeast(int n) {
-  int power = 1;
-  while (power < n) power *= 2;
-  return power;
-}
+// Blocks that a multiprocessor must have room for: bounds the registers.
+template <class T, int kHeadDim>
+inline constexpr int kMinBlocks = DecodeShape<T, kHeadDim>::kLanes <= 8 ? 4 : 2;
 
 // Floats of a partial result: output, maximum (in log2 units), sum, padding to 16 bytes.
 PRECIS_HOST_DEVICE constexpr int PartialFloats(int head_dim) { return head_dim + 4; }
@@ -44,63 +43,6 @@ struct DecodeParams {
   float* partials;      // [sequence][head][splits][PartialFloats]
   unsigned* counters;   // [sequence][head], zero, or null
 };
-
-template <class T, int kHeadDim>
-struct DecodeShape {
-  static constexpr int kVector = kPerVector<T>;
-  static constexpr int kVectors = kHeadDim / kVector;          // 16-byte pieces of a row
-  static constexpr int kLanes = PowerOfTwoAtLeast(kVectors);   // lanes that share a key
-  static constexpr int kGroups = 32 / kLanes;                  // keys loaded at once
-  static constexpr int kBatch = kLanes < 8 ? kLanes : 8;       // loads in flight for keys, and for values
-  static constexpr int kMinBlocks = kLanes <= 8 ? 5 : kLanes == 16 ? 3 : 2;  // a multiprocessor: bounds the registers
-  static constexpr int kSharedBytes = kWarps * (kHeadDim + 2) * 4 + 16;
-};
-
-// What a warp knows about its keys.
-struct WarpKeys {
-  const char* keys;    // of the head, in page 0, at this lane's piece
-  const char* values;
-  int64_t page_stride;
-  int pages;       // lane i: the id of the warp's i-th page
-  int first;       // position of the warp's first key
-  int context;
-};
-
-// The 16 bytes of this lane for load `index` of the step: key index * kGroups + lane / kLanes. Zero past the context.
-template <class Shape, int kRowBytes>
-PRECIS_DEVICE Vec16 LoadPiece(const WarpKeys& w, const char* part, int step, int index, bool lane_used) {
-  const int key = step * 32 + index * Shape::kGroups + static_cast<int>(threadIdx.x) % 32 / Shape::kLanes;
-  const int page = ShuffleIdx(w.pages, key / kTokensPerPage);
-  Vec16 piece = {{0, 0, 0, 0}};
-  if (lane_used && w.first + key < w.context) piece = LoadStream16(part + page * w.page_stride + (key % kTokensPerPage) * kRowBytes);
-  return piece;
-}
-
-template <class T>
-PRECIS_DEVICE void Unpack(const Vec16& piece, float (&v)[kPerVector<T>]) {
-  if constexpr (sizeof(T) == 4) {
-    PRECIS_UNROLL
-    for (int i = 0; i < 4; ++i) v[i] = BitsToFloat(piece.w[i]);
-  } else {
-    PRECIS_UNROLL
-    for (int i = 0; i < 4; ++i) UnpackBf16(piece.w[i], v[2 * i], v[2 * i + 1]);
-  }
-}
-
-// s[i] of every lane of a group of kLanes is part of the sum i; returns sum (lane % kLanes).
-template <int kLanes>
-PRECIS_DEVICE float TransposingSum(const float (&s)[kLanes], int lane) {
-  if constexpr (kLanes == 1) {
-    return s[0];
-  } else {
-    constexpr int kHalf = kLanes / 2;
-    const bool upper = (lane & kHalf) != 0;
-    float half[kHalf];
-    PRECIS_UNROLL
-    for (int i = 0; i < kHalf; ++i) half[i] = (upper ? s[i + kHalf] : s[i]) + ShuffleXor(upper ? s[i] : s[i + kHalf], kHalf);
-    return TransposingSum<kHalf>(half, lane);
-  }
-}
 
 // Joins partial results in order: result i has its maximum at maxima[i * stride], its sum at sums[i * stride], element `column` of its output at
 // outputs[i * stride]. The first result's maximum is finite.
@@ -144,23 +86,22 @@ PRECIS_DEVICE void WarpAttention(const WarpKeys& w, const float (&q)[kPerVector<
                                  float (&output)[kPerVector<T>]) {
   using Shape = DecodeShape<T, kHeadDim>;
   constexpr int kLanes = Shape::kLanes, kBatch = Shape::kBatch, kVector = Shape::kVector;
-  constexpr int kRowBytes = kHeadDim * static_cast<int>(sizeof(T));
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const bool used = lane % kLanes < Shape::kVectors;
-  PRECIS_UNROLL
   for (int step = 0; step < kSteps; ++step) {
     if (w.first + step * 32 >= w.context) break;
+    const StepPages pages = PagesOfStep(w, step);
     Vec16 keys[kBatch], values[kBatch];
     float scores[kLanes];
     PRECIS_UNROLL
-    for (int i = 0; i < kBatch; ++i) keys[i] = LoadPiece<Shape, kRowBytes>(w, w.keys, step, i, used);
+    for (int i = 0; i < kBatch; ++i) keys[i] = LoadPiece<Shape>(w, w.keys, pages, step, i, used);
     PRECIS_UNROLL
-    for (int i = 0; i < kBatch; ++i) values[i] = LoadPiece<Shape, kRowBytes>(w, w.values, step, i, used);
+    for (int i = 0; i < kBatch; ++i) values[i] = LoadPiece<Shape>(w, w.values, pages, step, i, used);
     PRECIS_UNROLL
     for (int i = 0; i < kLanes; ++i) {
       if (i >= kBatch && i % kBatch == 0) {
         PRECIS_UNROLL
-        for (int k = 0; k < kBatch; ++k) keys[k] = LoadPiece<Shape, kRowBytes>(w, w.keys, step, i + k, used);
+        for (int k = 0; k < kBatch; ++k) keys[k] = LoadPiece<Shape>(w, w.keys, pages, step, i + k, used);
       }
       float k[kVector];
       Unpack<T>(keys[i % kBatch], k);
@@ -169,7 +110,7 @@ PRECIS_DEVICE void WarpAttention(const WarpKeys& w, const float (&q)[kPerVector<
       for (int v = 0; v < kVector; ++v) dot = Fma(q[v], k[v], dot);
       scores[i] = dot;
     }
-    const int key = w.first + step * 32 + lane % kLanes * Shape::kGroups + lane / kLanes;
+    const int key = w.first + step * 32 + KeyOfLane<Shape>(lane);
     float score = TransposingSum<kLanes>(scores, lane);
     score = Fma(slope, static_cast<float>(key - (w.context - 1)), score);
     if (key >= w.context) score = NegativeInfinity();
@@ -184,7 +125,7 @@ PRECIS_DEVICE void WarpAttention(const WarpKeys& w, const float (&q)[kPerVector<
     for (int i = 0; i < kLanes; ++i) {
       if (i >= kBatch && i % kBatch == 0) {
         PRECIS_UNROLL
-        for (int k = 0; k < kBatch; ++k) values[k] = LoadPiece<Shape, kRowBytes>(w, w.values, step, i + k, used);
+        for (int k = 0; k < kBatch; ++k) values[k] = LoadPiece<Shape>(w, w.values, pages, step, i + k, used);
       }
       const float of_key = ShuffleIdx(weight, lane / kLanes * kLanes + i);
       float x[kVector];
@@ -202,7 +143,7 @@ PRECIS_DEVICE void WarpAttention(const WarpKeys& w, const float (&q)[kPerVector<
 }
 
 template <class T, int kHeadDim>
-PRECIS_KERNEL(kThreads, (DecodeShape<T, kHeadDim>::kMinBlocks)) FlashDecodeKernel(const DecodeParams p) {
+PRECIS_KERNEL(kThreads, (kMinBlocks<T, kHeadDim>)) FlashDecodeKernel(const DecodeParams p) {
   using Shape = DecodeShape<T, kHeadDim>;
   constexpr int kRowBytes = kHeadDim * static_cast<int>(sizeof(T));
   GridDependencyWait();
@@ -217,11 +158,7 @@ PRECIS_KERNEL(kThreads, (DecodeShape<T, kHeadDim>::kMinBlocks)) FlashDecodeKerne
   w.first = split * kDecodeSplit + warp * kWarpKeys;
   w.context = context;
   w.page_stride = p.kv.page_stride;
-  w.pages = 0;
-  const int page_index = w.first / kTokensPerPage + lane;
-  if (lane < kWarpPages && page_index * kTokensPerPage < context) {
-    w.pages = p.rows.block_table[static_cast<int64_t>(sequence) * p.rows.block_table_stride + page_index];
-  }
+  w.pages = LoadPageIds(p.rows, sequence, w.first, kWarpPages, context);
   const int piece = lane % Shape::kLanes * 16;
   w.keys = p.kv.keys + head * (kTokensPerPage * kRowBytes) + piece;
   w.values = p.kv.values + head * (kTokensPerPage * kRowBytes) + piece;
@@ -317,7 +254,7 @@ void LaunchDecode(const GpuAttentionArgs& args, Stream stream) {
   config.dependent = true;
   DispatchHeadDim(args.cache.head_dim, [&](auto dim) {
     constexpr int kHeadDim = decltype(dim)::value;
-    config.shared_bytes = DecodeShape<T, kHeadDim>::kSharedBytes;
+    config.shared_bytes = kWarps * (kHeadDim + 2) * 4 + 16;
     Launch(FlashDecodeKernel<T, kHeadDim>, config, p);
     if (p.counters != nullptr || p.splits == 1) return;
     config.grid.y = s.count;

@@ -41,6 +41,7 @@ struct QueryTile {
   int position;
   int begin, end;
   int64_t first_row;
+  int64_t score_row = 0;  // standard: row 0's index in the score matrix (may be negative)
 };
 
 PRECIS_DEVICE QueryTile MakeQueryTile(const PrefillParams& p, int sequence, int block, int rows) {

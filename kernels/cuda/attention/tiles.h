@@ -45,13 +45,17 @@ PRECIS_DEVICE void CopyRows(Bf16* tile, const char* source, int64_t stride, int 
   }
 }
 
-// A fragments of 16 rows x kHeadDim from the tile's row `first` on.
+// The A fragment of 16 rows from the tile's row `first` on, columns 16k .. 16k+15.
+template <int kHeadDim>
+PRECIS_DEVICE void LoadAFragment(uint32_t (&a)[4], const Bf16* tile, int first, int k) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  LdMatrixX4(a, tile + (first + lane % 16) * kTileStride<kHeadDim> + k * 16 + lane / 16 * 8);
+}
+// Those of all columns.
 template <int kHeadDim>
 PRECIS_DEVICE void LoadAFragments(uint32_t (&a)[kHeadDim / 16][4], const Bf16* tile, int first) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const Bf16* row = tile + (first + lane % 16) * kTileStride<kHeadDim> + lane / 16 * 8;
   PRECIS_UNROLL
-  for (int k = 0; k < kHeadDim / 16; ++k) LdMatrixX4(a[k], row + k * 16);
+  for (int k = 0; k < kHeadDim / 16; ++k) LoadAFragment<kHeadDim>(a[k], tile, first, k);
 }
 
 // scores[m][n] = rows of a[m] . keys 8n .. 8n+7 of the tile, one chain over the head's dimensions in order. kKeys is a multiple of 16.
