@@ -23,6 +23,7 @@ struct Check {
 using Checks = std::vector<Check>;
 
 void AddAttentionForwardChecks(Checks& checks);
+void AddAttentionDecodeChecks(Checks& checks);
 
 }  // namespace precis::gpu_test
 

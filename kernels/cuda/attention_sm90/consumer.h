@@ -23,10 +23,11 @@ class Consumer {
 
   PRECIS_DEVICE void Run() {
     if (Tuning::kOrdered && group_ == kConsumers - 1) PassToken();
-    for (;;) {
-      const WorkItem item = TakeItem();
-      if (item.head < 0) break;
-      Compute(item);
+    for (;; item_.Advance()) {
+      MbarrierWait(&shared_.item_full[item_.index], item_.phase);
+      if (item().head < 0) break;
+      Compute();
+      Release(&shared_.item_empty[item_.index]);
     }
     if (Tuning::kOrdered && group_ == 0) TakeToken();  // the one that is still out
   }
@@ -34,17 +35,13 @@ class Consumer {
  private:
   static constexpr int kDescriptorRows = 8 * kHeadDim * 2;  // bytes from 8 rows to the next 8
   using Softmax = OnlineSoftmax<Policy, Tuning>;
-  struct Probabilities {
-    uint32_t fragment[kTileKeys / 16][4];
-  };
 
-  PRECIS_DEVICE WorkItem TakeItem() {
-    MbarrierWait(&shared_.item_full[item_.index], item_.phase);
-    const WorkItem item = shared_.items[item_.index];
-    Release(&shared_.item_empty[item_.index]);
-    item_.Advance();
-    return item;
-  }
+  // Stays in shared memory, and is read there at each use, for the sake of registers.
+  PRECIS_DEVICE const WorkItem& item() const { return shared_.items[item_.index]; }
+  PRECIS_DEVICE int rows() const { return Min(item().rows - group_ * kGroupRows, kGroupRows); }
+  PRECIS_DEVICE int row() const { return (thread_ / 32) * 16 + lane_ / 4; }  // the thread's first row; its second is 8 below
+  // Position of the thread's first row.
+  PRECIS_DEVICE int position() const { return item().position + group_ * kGroupRows + row(); }
 
   // Each warp tells that it is done with what a barrier guards.
   PRECIS_DEVICE void Release(Mbarrier* barrier) const {
@@ -58,51 +55,48 @@ class Consumer {
     if constexpr (Tuning::kOrdered) NamedBarrierArrive(1 + (group_ + 1) % kConsumers, 2 * kWarpgroup);
   }
 
-  PRECIS_DEVICE void Compute(const WorkItem& item) {
-    const int rows = Min(item.rows - group_ * kGroupRows, kGroupRows);
-    const int position = item.position + group_ * kGroupRows;
-    const int tiles = rows > 0 ? (position + rows - 1) / kTileKeys + 1 : 0;
+  PRECIS_DEVICE void Compute() {
+    const int begin = item().position + group_ * kGroupRows;
+    const int tiles = rows() > 0 ? (begin + rows() - 1) / kTileKeys + 1 : 0;
     MbarrierWait(&shared_.query_full[query_.index], query_.phase);
     if (tiles > 0) {
-      Attend(item, rows, position, tiles);
+      Attend(tiles, Min((begin + 1) / kTileKeys, tiles));
     } else {
-      SkipTiles(0, item.tiles);
+      SkipTiles(0);
       Release(&shared_.query_empty[query_.index]);
     }
     query_.Advance();
   }
 
-  PRECIS_DEVICE void Attend(const WorkItem& item, int rows, int position, int tiles) {
-    const int row = (thread_ / 32) * 16 + lane_ / 4;  // and row + 8
-    const int first_position = position + row;
-    const float slope = Policy::kAlibi ? params_.alibi_slopes[item.head] : 0.0f;
-    Softmax softmax(params_.scale, slope, lane_);
+  // tiles: as far as the group's last row sees. open: those that its first row sees whole.
+  PRECIS_DEVICE void Attend(int tiles, int open) {
+    Softmax softmax(params_.scale, Policy::kAlibi ? params_.alibi_slopes[item().head] : 0.0f, lane_);
     softmax.Start();
     float output[kOutputs];
     PRECIS_UNROLL
     for (int i = 0; i < kOutputs; ++i) output[i] = 0.0f;
     Probabilities p;
-    const int open = Min((position + 1) / kTileKeys, tiles);  // tiles that every row sees whole
-    FirstTile(softmax, p, open == 0, first_position);
+    float shrink[2] = {1.0f, 1.0f};
+    FirstTile(softmax, p, open == 0);
     int tile = 1;
-    for (; tile < open; ++tile) Step<false>(softmax, p, output, tile, first_position);
-    for (; tile < tiles; ++tile) Step<true>(softmax, p, output, tile, first_position);
+    for (; tile < open; ++tile) Step<false>(softmax, p, output, shrink, tile);
+    for (; tile < tiles; ++tile) Step<true>(softmax, p, output, shrink, tile);
     Release(&shared_.query_empty[query_.index]);
-    const bool last = tiles == item.tiles;
+    const bool last = tiles == item().tiles;
     if (!last) TakeToken();
-    LastValues(p, output, !last);
-    SkipTiles(tiles, item.tiles);
+    LastValues(p, output, shrink, !last);
+    SkipTiles(tiles);
     softmax.Finish();
-    StoreOutput(params_, item.head, item.output_row + group_ * kGroupRows, rows, row, lane_, output, softmax, first_position);
+    StoreOutput(params_, item().head, item().output_row + group_ * kGroupRows, rows(), row(), lane_, output, softmax, position());
   }
 
   // Number of keys of the tile that the thread's two rows see.
-  PRECIS_DEVICE static void Visible(int (&visible)[2], int first_position, int tile) {
-    visible[0] = first_position + 1 - tile * kTileKeys;
+  PRECIS_DEVICE void Visible(int (&visible)[2], int tile) const {
+    visible[0] = position() + 1 - tile * kTileKeys;
     visible[1] = visible[0] + 8;
   }
 
-  PRECIS_DEVICE void FirstTile(Softmax& softmax, Probabilities& p, bool masked, int first_position) {
+  PRECIS_DEVICE void FirstTile(Softmax& softmax, Probabilities& p, bool masked) {
     float scores[kScores];
     MbarrierWait(&shared_.key_full[key_.index], key_.phase);
     StartScores(scores);
@@ -111,50 +105,54 @@ class Consumer {
     ReleaseKeys();
     int visible[2];
     float shrink[2];
-    Visible(visible, first_position, 0);
-    if (masked) {
-      softmax.template Apply<true, true>(scores, visible, shrink);
-    } else {
-      softmax.template Apply<false, true>(scores, visible, shrink);
-    }
-    AwaitNextValues(scores);
+    Visible(visible, 0);
+    softmax.template Apply<true, true>(scores, masked, visible, shrink);
+    AwaitNextValues(softmax);
     Pack(scores, p);
   }
 
-  // Waits for the values of the tile whose softmax has just been computed. The wait's loop also keeps the softmax where it is: ptxas would move the wait for
-  // the running product, which depends on none of it, above the exponentials, and so undo the overlap.
-  PRECIS_DEVICE void AwaitNextValues(float (&scores)[kScores]) const {
-    HoldRegisters(scores);
-    MbarrierWait(&shared_.value_full[value_.index], value_.phase);
+  // Waits for the values of the tile whose softmax has just been computed. The parity is made to depend on the sums of the exponentials, which are never
+  // negative: otherwise ptxas moves exponentials below the wait for the running product, which depends on none of them, and so undoes the overlap.
+  PRECIS_DEVICE void AwaitNextValues(const Softmax& softmax) const {
+    int never = 0;
+    if constexpr (Tuning::kPinned) never = Ballot(softmax.sum(0) < 0.0f || softmax.sum(1) < 0.0f) != 0 ? 1 : 0;
+    MbarrierWait(&shared_.value_full[value_.index], value_.phase ^ never);
+  }
+
+  // Shrinks what was summed before the tile that p belongs to.
+  PRECIS_DEVICE void Rescale(float (&output)[kOutputs], const float (&shrink)[2]) const {
+    if (Tuning::kSlack > 0 && Ballot(shrink[0] != 1.0f || shrink[1] != 1.0f) == 0) return;
+    PRECIS_UNROLL
+    for (int i = 0; i < kOutputs; ++i) output[i] *= shrink[(i / 2) % 2];
   }
 
   template <bool kMasked>
-  PRECIS_DEVICE void Step(Softmax& softmax, Probabilities& p, float (&output)[kOutputs], int tile, int first_position) {
+  PRECIS_DEVICE void Step(Softmax& softmax, Probabilities& p, float (&output)[kOutputs], float (&shrink)[2], int tile) {
     float scores[kScores];
     const int previous = value_.index;
     MbarrierWait(&shared_.key_full[key_.index], key_.phase);
     TakeToken();
     StartScores(scores);
+    if constexpr (Tuning::kLate) Rescale(output, shrink);
     StartOutput(p, output);
     PassToken();
     value_.Advance();
     WgmmaWait<1>();
     HoldRegisters(scores);
     ReleaseKeys();
-    int visible[2];
-    float shrink[2];
-    Visible(visible, first_position, tile);
-    softmax.template Apply<kMasked, false>(scores, visible, shrink);
-    AwaitNextValues(scores);
+    int visible[2] = {0, 0};
+    if constexpr (kMasked) Visible(visible, tile);
+    softmax.template Apply<kMasked, false>(scores, kMasked, visible, shrink);
+    AwaitNextValues(softmax);
     WgmmaWait<0>();
     HoldRegisters(output);
     Release(&shared_.value_empty[previous]);
     Pack(scores, p);
-    PRECIS_UNROLL
-    for (int i = 0; i < kOutputs; ++i) output[i] *= shrink[(i / 2) % 2];
+    if constexpr (!Tuning::kLate) Rescale(output, shrink);
   }
 
-  PRECIS_DEVICE void LastValues(Probabilities& p, float (&output)[kOutputs], bool ordered) {
+  PRECIS_DEVICE void LastValues(Probabilities& p, float (&output)[kOutputs], const float (&shrink)[2], bool ordered) {
+    if constexpr (Tuning::kLate) Rescale(output, shrink);
     StartOutput(p, output);
     if (ordered) PassToken();
     WgmmaWait<0>();
@@ -162,10 +160,10 @@ class Consumer {
     ReleaseValues();
   }
 
-  // Tiles begin .. end of the block that this group doesn't need. Group order: a step of the token for each tile but the block's first; the step of tile
+  // The block's tiles from `begin` on, which this group doesn't need. Group order: a step of the token for each tile but the block's first; the step of tile
   // `begin` was spent on the group's last values if it had any.
-  PRECIS_DEVICE void SkipTiles(int begin, int end) {
-    for (int tile = begin; tile < end; ++tile) {
+  PRECIS_DEVICE void SkipTiles(int begin) {
+    for (int tile = begin; tile < item().tiles; ++tile) {
       const bool spent = tile == 0 || (begin > 0 && tile == begin);
       if (!spent) TakeToken();
       if (!spent) PassToken();

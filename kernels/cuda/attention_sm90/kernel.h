@@ -8,23 +8,14 @@
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 // What was chosen by measurement: see kernels/lab/NOTES.md.
-template <int kEighths, bool kToken>
+template <int kEighths, bool kToken, int kLag = 0, bool kPin = true, bool kRescaleLate = true>
 struct TuningOf {
   static constexpr int kPolynomialEighths = kEighths;  // of the odd columns' exponentials by polynomial
   static constexpr bool kOrdered = kToken;             // warpgroups start their products in turn
+  static constexpr int kSlack = kLag;                  // how far (as a power of 2) a row's reference may lag behind its maximum
+  static constexpr bool kPinned = kPin;                // the softmax is held above the wait for the running product
+  static constexpr bool kLate = kRescaleLate;          // outputs are rescaled while the next scores are computed
 };
-
-// Counters of the tile scheduler: a slot for each launch in flight. The last block of a launch leaves its slot cleared.
-inline constexpr int kTicketSlots = 64;
-struct TicketSlot {
-  int next;
-  int finished;
-};
-#ifdef PRECIS_SIMT
-static TicketSlot ticket_slots[kTicketSlots];
-#else
-static __device__ TicketSlot ticket_slots[kTicketSlots];
-#endif
 
 PRECIS_DEVICE void InitializeBarriers(SharedBlock& shared) {
   for (int i = 0; i < kItemSlots; ++i) {
@@ -45,21 +36,12 @@ PRECIS_DEVICE void InitializeBarriers(SharedBlock& shared) {
   MbarrierFenceInit();
 }
 
-PRECIS_DEVICE void LeaveTickets(TicketSlot* slot) {
-  if (AtomicAdd(&slot->finished, 1) + 1 == static_cast<int>(gridDim.x)) {
-    slot->next = 0;
-    slot->finished = 0;
-    ThreadFence();
-  }
-}
-
 PRECIS_DEVICE void RunProducer(const FlashParams& params, SharedBlock& shared) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   if (warp == 0) {
-    TicketSlot* slot = params.ticket_slot < 0 ? nullptr : &ticket_slots[params.ticket_slot];
-    Producer(params, shared, lane).Run(slot == nullptr ? nullptr : &slot->next);
-    if (slot != nullptr && lane == 0) LeaveTickets(slot);
+    Producer(params, shared, lane).Run();
+    if (params.ticket_slot >= 0 && lane == 0) LeaveTickets(params.ticket_slot);
   } else if (warp == 1) {
     ValuePatcher(shared, lane).Run();
   }

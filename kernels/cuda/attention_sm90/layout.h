@@ -9,6 +9,13 @@
 #include "kernels/cuda/platform/platform.h"
 #include "kernels/cuda/platform/ptx.h"
 
+// Loops of the loading warps, which have few registers.
+#ifdef PRECIS_SIMT
+#define PRECIS_NO_UNROLL
+#else
+#define PRECIS_NO_UNROLL _Pragma("unroll 1")
+#endif
+
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 inline constexpr int kHeadDim = 64;
@@ -61,11 +68,18 @@ struct alignas(16) WorkItem {
   int32_t unused;
 };
 
+// Where the search for the next item stands: above blocks have more than `tiles` key tiles, through at least as many.
+struct ScheduleState {
+  int32_t tiles, above, through;
+  int32_t round;  // items dealt out so far
+};
+
 struct SharedBlock {
   alignas(1024) char query[kQueryBuffers][kConsumers][kGroupBytes];
   char keys[kStages][kTileBytes];
   char values[kStages][kTileBytes];
   WorkItem items[kItemSlots];
+  ScheduleState schedule;
   Mbarrier item_full[kItemSlots], item_empty[kItemSlots];
   Mbarrier query_full[kQueryBuffers], query_empty[kQueryBuffers];
   Mbarrier key_full[kStages], key_empty[kStages];

@@ -13,97 +13,91 @@ class Producer {
  public:
   PRECIS_DEVICE Producer(const FlashParams& params, SharedBlock& shared, int lane) : params_(params), shared_(shared), lane_(lane) {}
 
-  PRECIS_DEVICE void Run(int* counter) {
-    LongestFirst order(params_, lane_);
-    Tickets tickets(counter);
-    for (;;) {
-      const WorkItem item = order.At(tickets.Next(lane_));
-      Publish(item);
-      if (item.head < 0) return;
-      LoadItem(item);
+  PRECIS_DEVICE void Run() {
+    LongestFirst order(params_, shared_.schedule, lane_);
+    PRECIS_NO_UNROLL
+    for (;; slot_.Advance()) {
+      Publish(order.Next());
+      if (item().head < 0) return;
+      LoadItem();
     }
   }
 
  private:
-  PRECIS_DEVICE void Publish(const WorkItem& item) {
-    MbarrierWait(&shared_.item_empty[item_.index], item_.phase ^ 1);
+  PRECIS_DEVICE void Publish(const WorkItem& found) {
+    MbarrierWait(&shared_.item_empty[slot_.index], slot_.phase ^ 1);
     if (lane_ == 0) {
-      shared_.items[item_.index] = item;
-      MbarrierArrive(&shared_.item_full[item_.index]);
+      shared_.items[slot_.index] = found;
+      MbarrierArrive(&shared_.item_full[slot_.index]);
     }
     SyncWarp();
-    item_.Advance();
   }
+  PRECIS_DEVICE const WorkItem& item() const { return shared_.items[slot_.index]; }
 
   // Keys one tile ahead of values, the order in which they are read.
-  PRECIS_DEVICE void LoadItem(const WorkItem& item) {
-    const int pages = (Min(item.tiles * kTileKeys, item.context) + kPageTokens - 1) / kPageTokens;
-    int page = PageOf(item, pages, 0);
-    LoadKeys(item, page);
-    LoadQueries(item);
-    for (int tile = 1; tile < item.tiles; ++tile) {
-      const int next = PageOf(item, pages, tile);
-      LoadKeys(item, next);
-      LoadValues(item, page, false);
+  PRECIS_DEVICE void LoadItem() {
+    const int tiles = item().tiles;
+    const bool patched = tiles * kTileKeys > item().context;
+    const int pages = (Min(tiles * kTileKeys, item().context) + kPageTokens - 1) / kPageTokens;
+    int page = -1;
+    PRECIS_NO_UNROLL
+    for (int tile = 0; tile <= tiles; ++tile) {
+      const int next = PageOf(pages, tile);
+      if (tile < tiles) LoadKeys(next, Min(pages - tile * kPagesPerTile, kPagesPerTile));
+      if (tile == 0) LoadQueries();
+      if (tile > 0) LoadValues(page, Min(pages - (tile - 1) * kPagesPerTile, kPagesPerTile), patched && tile == tiles);
       page = next;
     }
-    const bool patched = item.tiles * kTileKeys > item.context;
-    LoadValues(item, page, patched);
   }
 
   // The page that this lane loads of a tile, or -1.
-  PRECIS_DEVICE int PageOf(const WorkItem& item, int pages, int tile) const {
+  PRECIS_DEVICE int PageOf(int pages, int tile) const {
     const int number = tile * kPagesPerTile + lane_;
     if (lane_ >= kPagesPerTile || number >= pages) return -1;
-    return params_.block_table[static_cast<int64_t>(item.sequence) * params_.block_table_stride + number];
+    return params_.block_table[static_cast<int64_t>(item().sequence) * params_.block_table_stride + number];
   }
 
   // All three groups' rows, also where the block has fewer: rows past its end belong to others or to nobody and are never stored.
-  PRECIS_DEVICE void LoadQueries(const WorkItem& item) {
+  PRECIS_DEVICE void LoadQueries() {
     const int buffer = query_.index;
     MbarrierWait(&shared_.query_empty[buffer], query_.phase ^ 1);
     if (lane_ == 0) {
       MbarrierArriveExpectTx(&shared_.query_full[buffer], kConsumers * kGroupBytes);
+      PRECIS_NO_UNROLL
       for (int group = 0; group < kConsumers; ++group) {
-        TmaLoad2d(shared_.query[buffer][group], &params_.query_map, &shared_.query_full[buffer], item.head * kHeadDim,
-                  item.output_row + group * kGroupRows);
+        TmaLoad2d(shared_.query[buffer][group], &params_.query_map, &shared_.query_full[buffer], item().head * kHeadDim,
+                  item().output_row + group * kGroupRows);
       }
     }
     SyncWarp();
     query_.Advance();
   }
 
-  PRECIS_DEVICE void LoadKeys(const WorkItem& item, int page) {
+  PRECIS_DEVICE void LoadKeys(int page, int count) {
     MbarrierWait(&shared_.key_empty[key_.index], key_.phase ^ 1);
-    LoadTile(shared_.keys[key_.index], &shared_.key_full[key_.index], item.head, params_.key_part, page);
+    LoadTile(shared_.keys[key_.index], &shared_.key_full[key_.index], params_.key_part, page, count);
     key_.Advance();
   }
 
-  PRECIS_DEVICE void LoadValues(const WorkItem& item, int page, bool patched) {
+  PRECIS_DEVICE void LoadValues(int page, int count, bool patched) {
     MbarrierWait(&shared_.value_empty[value_.index], value_.phase ^ 1);
     Mbarrier* barrier = patched ? &shared_.value_landed[value_.index] : &shared_.value_full[value_.index];
-    LoadTile(shared_.values[value_.index], barrier, item.head, params_.key_part + 1, page);
+    LoadTile(shared_.values[value_.index], barrier, params_.key_part + 1, page, count);
     value_.Advance();
   }
 
-  PRECIS_DEVICE void LoadTile(char* tile, Mbarrier* barrier, int head, int part, int page) {
-    const unsigned present = Ballot(page >= 0);
-    if (lane_ == 0) MbarrierArriveExpectTx(barrier, kPageBytes * CountBits(present));
+  // `count` pages, one a lane.
+  PRECIS_DEVICE void LoadTile(char* tile, Mbarrier* barrier, int part, int page, int count) {
+    if (lane_ == 0) MbarrierArriveExpectTx(barrier, kPageBytes * count);
     SyncWarp();
-    if (page >= 0) TmaLoad5d(tile + lane_ * kPageBytes, &params_.cache_map, barrier, 0, 0, head, part, page);
+    if (page >= 0) TmaLoad5d(tile + lane_ * kPageBytes, &params_.cache_map, barrier, 0, 0, item().head, part, page);
     SyncWarp();
-  }
-
-  PRECIS_DEVICE static int CountBits(unsigned word) {
-    int bits = 0;
-    for (; word != 0; word &= word - 1) ++bits;
-    return bits;
   }
 
   const FlashParams& params_;
   SharedBlock& shared_;
   const int lane_;
-  Ring<kItemSlots> item_;
+  Ring<kItemSlots> slot_;
   Ring<kQueryBuffers> query_;
   Ring<kStages> key_, value_;
 };

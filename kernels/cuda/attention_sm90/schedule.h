@@ -9,29 +9,72 @@
 
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
+// Counters of the tile scheduler: a slot for each launch in flight. The last block of a launch leaves its slot cleared.
+inline constexpr int kTicketSlots = 64;
+struct TicketSlot {
+  int next;
+  int finished;
+};
+#ifdef PRECIS_SIMT
+static TicketSlot ticket_slots[kTicketSlots];
+#else
+static __device__ TicketSlot ticket_slots[kTicketSlots];
+#endif
+
+// The index of a thread block's next item: by a counter, so that whoever is free takes the longest left; or, without one, by turns that go back and forth.
+PRECIS_DEVICE int NextTicket(int slot, int lane, int round) {
+  const int blocks = static_cast<int>(gridDim.x);
+  const int block = static_cast<int>(blockIdx.x);
+  if (round == 0) return block;
+  if (slot < 0) return round * blocks + (round % 2 == 0 ? block : blocks - 1 - block);
+  int ticket = 0;
+  if (lane == 0) ticket = blocks + AtomicAdd(&ticket_slots[slot].next, 1);
+  return ShuffleIdx(ticket, 0);
+}
+
+PRECIS_DEVICE void LeaveTickets(int slot) {
+  if (AtomicAdd(&ticket_slots[slot].finished, 1) + 1 == static_cast<int>(gridDim.x)) {
+    ticket_slots[slot].next = 0;
+    ticket_slots[slot].finished = 0;
+    ThreadFence();
+  }
+}
+
 class LongestFirst {
  public:
   // By all lanes of a warp, which stay together in all calls.
-  PRECIS_DEVICE LongestFirst(const FlashParams& params, int lane) : params_(params), lane_(lane) {
+  PRECIS_DEVICE LongestFirst(const FlashParams& params, ScheduleState& state, int lane) : params_(params), state_(state), lane_(lane) {
     int longest = 0;
+    PRECIS_NO_UNROLL
     for (int s = lane; s < params_.sequences; s += 32) longest = Max(longest, TilesOf(params_.context_length[s]));
+    PRECIS_NO_UNROLL
     for (int mask = 16; mask > 0; mask /= 2) longest = Max(longest, ShuffleXor(longest, mask));
-    tiles_ = longest;
-    above_ = 0;
-    through_ = CountAtLeast(tiles_);
+    Save({longest, 0, CountAtLeast(longest), 0});
   }
 
+  // The thread block's next item.
+  PRECIS_DEVICE WorkItem Next() {
+    const int round = state_.round;
+    SyncWarp();
+    if (lane_ == 0) state_.round = round + 1;
+    return At(NextTicket(params_.ticket_slot, lane_, round));
+  }
+
+ private:
   // The item of this index: head index % heads of the block of rank index / heads. head = -1 past the end.
   PRECIS_DEVICE WorkItem At(int index) {
     const int rank = index / params_.heads;
     WorkItem item = {-1, 0, 0, 0, 0, 0, 0, 0};
-    if (!Seek(rank)) return item;
-    item = BlockAt(rank - above_);
+    ScheduleState now = state_;
+    SyncWarp();
+    if (!Seek(rank, now)) return item;
+    now.round = state_.round;
+    Save(now);
+    item = BlockAt(now.tiles, rank - now.above);
     item.head = index - rank * params_.heads;
     return item;
   }
 
- private:
   PRECIS_DEVICE static int TilesOf(int keys) { return (keys + kTileKeys - 1) / kTileKeys; }
 
   // Blocks of sequence s with at least `tiles` tiles: they are its last ones, from first.
@@ -47,55 +90,50 @@ class LongestFirst {
 
   PRECIS_DEVICE int CountAtLeast(int tiles) const {
     int count = 0;
+    PRECIS_NO_UNROLL
     for (int s = lane_; s < params_.sequences; s += 32) count += CountOf(s, tiles);
+    PRECIS_NO_UNROLL
     for (int mask = 16; mask > 0; mask /= 2) count += ShuffleXor(count, mask);
     return count;
   }
 
-  // Sets tiles_ to the length of the block of this rank: above_ blocks are longer, through_ at least as long.
-  PRECIS_DEVICE bool Seek(int rank) {
-    if (through_ > rank) return true;
-    int low = tiles_, low_count = through_;  // too few at `low`
-    int step = 1;
-    while (low > 1) {
-      const int probe = Max(low - step, 1);
+  PRECIS_DEVICE void Save(const ScheduleState& state) const {
+    if (lane_ == 0) state_ = state;
+    SyncWarp();
+  }
+
+  // Goes to the length of the block of this rank: down from the last length in growing strides, then by halving the interval between a length with too few
+  // blocks and one with enough.
+  PRECIS_DEVICE bool Seek(int rank, ScheduleState& now) const {
+    if (now.through > rank) return true;
+    now.above = now.through;
+    int few = now.tiles, step = 1;
+    now.tiles = 0;
+    PRECIS_NO_UNROLL
+    while (few - now.tiles > 1) {
+      const int probe = now.tiles > 0 ? (now.tiles + few) / 2 : Max(few - step, 1);
+      step *= 2;
       const int count = CountAtLeast(probe);
       if (count > rank) {
-        Narrow(rank, probe, count, low, low_count);
-        return true;
-      }
-      low = probe;
-      low_count = count;
-      step *= 2;
-    }
-    return false;
-  }
-
-  // Between `enough` (count > rank) and `few` (count <= rank), finds the largest length that has enough.
-  PRECIS_DEVICE void Narrow(int rank, int enough, int enough_count, int few, int few_count) {
-    while (few - enough > 1) {
-      const int middle = (enough + few) / 2;
-      const int count = CountAtLeast(middle);
-      if (count > rank) {
-        enough = middle;
-        enough_count = count;
+        now.tiles = probe;
+        now.through = count;
       } else {
-        few = middle;
-        few_count = count;
+        few = probe;
+        now.above = count;
       }
     }
-    tiles_ = enough;
-    through_ = enough_count;
-    above_ = few_count;
+    return now.tiles > 0;
   }
 
-  // The block number `index` among those of exactly tiles_ tiles, in order of sequences.
-  PRECIS_DEVICE WorkItem BlockAt(int index) const {
+  // The block number `index` among those of exactly `tiles` tiles, in order of sequences.
+  PRECIS_DEVICE WorkItem BlockAt(int tiles, int index) const {
+    PRECIS_NO_UNROLL
     for (int base = 0; base < params_.sequences; base += 32) {
       const int s = base + lane_;
-      const int longer = s < params_.sequences ? CountOf(s, tiles_ + 1) : 0;
-      const int mine = s < params_.sequences ? CountOf(s, tiles_) - longer : 0;
+      const int longer = s < params_.sequences ? CountOf(s, tiles + 1) : 0;
+      const int mine = s < params_.sequences ? CountOf(s, tiles) - longer : 0;
       int sum = mine;  // inclusive prefix sum over lanes
+      PRECIS_NO_UNROLL
       for (int step = 1; step < 32; step *= 2) {
         const int below = ShuffleIdx(sum, lane_ >= step ? lane_ - step : lane_);
         if (lane_ >= step) sum += below;
@@ -109,6 +147,7 @@ class LongestFirst {
 
   PRECIS_DEVICE static int LowestBit(unsigned word) {
     int bit = 0;
+    PRECIS_NO_UNROLL
     while (((word >> bit) & 1u) == 0) ++bit;
     return bit;
   }
@@ -133,30 +172,8 @@ class LongestFirst {
   }
 
   const FlashParams& params_;
+  ScheduleState& state_;
   const int lane_;
-  int tiles_;
-  int above_;
-  int through_;
-};
-
-// Deals items out to the thread blocks: by a counter, so that whoever is free takes the longest left; or, without one, by turns that go back and forth.
-class Tickets {
- public:
-  PRECIS_DEVICE Tickets(int* counter) : counter_(counter) {}
-  PRECIS_DEVICE int Next(int lane) {
-    const int round = round_++;
-    const int blocks = static_cast<int>(gridDim.x);
-    const int block = static_cast<int>(blockIdx.x);
-    if (round == 0) return block;
-    if (counter_ == nullptr) return round * blocks + (round % 2 == 0 ? block : blocks - 1 - block);
-    int ticket = 0;
-    if (lane == 0) ticket = blocks + AtomicAdd(counter_, 1);
-    return ShuffleIdx(ticket, 0);
-  }
-
- private:
-  int* counter_;
-  int round_ = 0;
 };
 
 }  // namespace precis::kernels::PRECIS_GPU_NS::sm90

@@ -16,6 +16,11 @@ inline constexpr float kMinusInfinity = -__builtin_inff();
 inline constexpr int kScores = kTileKeys / 2;   // scores of a thread
 inline constexpr int kOutputs = kHeadDim / 2;   // outputs of a thread
 
+// Probabilities as the second product takes them: its A fragments, 16 keys each.
+struct Probabilities {
+  uint32_t fragment[kTileKeys / 16][4];
+};
+
 struct LearnedPolicy {
   static constexpr bool kAlibi = false;
 };
@@ -25,9 +30,9 @@ struct AlibiPolicy {
 
 PRECIS_DEVICE float Maximum(float a, float b) { return fmaxf(a, b); }
 
-// p * 2^n where n stands in the low bits of `shifted`.
-PRECIS_DEVICE float AddToExponent(float p, float shifted) {
-  return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, p) + (__builtin_bit_cast(uint32_t, shifted) << 23));
+// 2^n where n stands in the low bits of `shifted`.
+PRECIS_DEVICE float PowerOfTwo(float shifted) {
+  return __builtin_bit_cast(float, (__builtin_bit_cast(uint32_t, shifted) << 23) + 0x3F800000u);
 }
 
 // 2^x by multiply-adds (Cody and Waite): x = n + f, |f| <= 1/2, a cubic in f with relative error 7.5e-5 (the result is rounded to bf16, 4e-3), n added to the
@@ -40,7 +45,7 @@ PRECIS_DEVICE float Exp2ByPolynomial(float x) {
   float p = Fma(f, 0.0551716685f, 0.2426111251f);
   p = Fma(p, f, 0.6932609677f);
   p = Fma(p, f, 0.9999280572f);
-  return AddToExponent(p, shifted);
+  return p * PowerOfTwo(shifted);
 }
 
 template <class Policy, class Tuning>
@@ -57,12 +62,12 @@ class OnlineSoftmax {
     }
   }
 
-  // Turns scores into probabilities relative to the row's maximum so far, and gives the factors by which what was summed before must shrink. With kMasked,
-  // keys from visible[half] on (relative to the tile) don't count.
+  // Turns scores into probabilities relative to the row's maximum so far, and gives the factors by which what was summed before must shrink. Keys from
+  // visible[half] on (relative to the tile) don't count where `masked`, which is looked at only if kMasked.
   template <bool kMasked, bool kFirst>
-  PRECIS_DEVICE void Apply(float (&s)[kScores], const int (&visible)[2], float (&shrink)[2]) {
+  PRECIS_DEVICE void Apply(float (&s)[kScores], bool masked, const int (&visible)[2], float (&shrink)[2]) {
     if constexpr (Policy::kAlibi) AddBias(s);
-    if constexpr (kMasked) Mask(s, visible);
+    if (kMasked && masked) Mask(s, visible);
     PRECIS_UNROLL
     for (int half = 0; half < 2; ++half) {
       const float offset = Policy::kAlibi ? slope_ * static_cast<float>(column_) : 0.0f;
@@ -71,10 +76,12 @@ class OnlineSoftmax {
         // A tile that begins past the row leaves the row as it was.
         if (!kMasked || visible[half] > 0) before -= slope_ * static_cast<float>(kTileKeys);
       }
-      const float now = RowMaximum(s, half, offset, before);
+      float now = RowMaximum(s, half, offset, before);
+      // A reference up to 2^kSlack below the maximum serves as well, and as long as it stays, nothing has to be scaled. Each row decides for itself.
+      if constexpr (Tuning::kSlack > 0 && !kFirst) now = (now - before) * scale_ > static_cast<float>(Tuning::kSlack) ? now : before;
       shrink[half] = kFirst ? 0.0f : Exp2((before - now) * scale_);
       maximum_[half] = now;
-      sum_[half] = Fma(sum_[half], shrink[half], Exponentials<kMasked>(s, half, (now - offset) * scale_, visible[half]));
+      sum_[half] = Fma(sum_[half], shrink[half], Exponentials<kMasked>(s, half, (now - offset) * scale_, masked ? visible[half] : kTileKeys));
     }
   }
 
@@ -130,8 +137,8 @@ class OnlineSoftmax {
     return Maximum(most, ShuffleXor(most, 2));
   }
 
-  // Which columns take the polynomial: a choice by column alone, so that a row's bits don't depend on where it stands.
-  PRECIS_DEVICE static constexpr bool ByPolynomial(int g, int e) { return e == 1 && g % 8 < Tuning::kPolynomialEighths; }
+  // Which of the odd columns take the polynomial: a choice by column alone, so that a row's bits don't depend on where it stands.
+  PRECIS_DEVICE static constexpr bool ByPolynomial(int g) { return g % 8 < Tuning::kPolynomialEighths; }
 
   template <bool kMasked>
   PRECIS_DEVICE float Exponentials(float (&s)[kScores], int half, float shift, int visible) const {
@@ -141,11 +148,12 @@ class OnlineSoftmax {
       float& first = s[4 * g + 2 * half];
       float& second = s[4 * g + 2 * half + 1];
       first = Exp2(Fma(first, scale_, -shift));
-      if (ByPolynomial(g, 1)) {
-        second = Exp2ByPolynomial(Fma(second, scale_, -shift));
+      second = Fma(second, scale_, -shift);
+      if (ByPolynomial(g)) {
+        second = Exp2ByPolynomial(second);
         if constexpr (kMasked) second = 8 * g + 1 < visible - column_ ? second : 0.0f;
       } else {
-        second = Exp2(Fma(second, scale_, -shift));
+        second = Exp2(second);
       }
       even += first;
       odd += second;

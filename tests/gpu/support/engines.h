@@ -17,8 +17,17 @@ struct AttentionEngine {
   std::function<void(const kernels::GpuAttentionArgs&, cudaStream_t)> run;
   bool tuned_variant = false;  // timed only with --variants
   bool any_head_dim = false;   // else 64 only
+  bool materialised = false;   // scores in memory: timed up to 4096 only
 };
 const std::vector<AttentionEngine>& AttentionEngines();
+
+// A decode attention kernel: one row a sequence.
+struct DecodeEngine {
+  std::string name;
+  std::function<void(const kernels::GpuAttentionArgs&, cudaStream_t)> run;
+  std::function<int64_t(int heads, int head_dim, int sequences, int max_context)> workspace_bytes;
+};
+const std::vector<DecodeEngine>& DecodeEngines();
 
 }  // namespace precis::gpu_test
 
