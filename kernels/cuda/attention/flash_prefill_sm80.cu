@@ -10,7 +10,7 @@
 #include "kernels/cuda/attention/prefill_f32.h"
 #include "kernels/cuda/attention/prefill_params.h"
 #include "kernels/cuda/attention/tiles.h"
-#include "kernels/cuda/ops_list.h"
+#include "kernels/cuda/attention/attention_ops.h"
 #include "kernels/cuda/platform/launch.h"
 
 namespace precis::kernels::PRECIS_GPU_NS {

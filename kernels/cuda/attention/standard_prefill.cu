@@ -7,7 +7,7 @@
 
 #include "kernels/cuda/attention/standard.h"
 #include "kernels/cuda/attention/tiles.h"
-#include "kernels/cuda/ops_list.h"
+#include "kernels/cuda/attention/attention_ops.h"
 
 namespace precis::kernels::PRECIS_GPU_NS {
 namespace {

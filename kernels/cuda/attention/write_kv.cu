@@ -1,7 +1,7 @@
 // New keys and values into their pages: a copy in pieces of 16 bytes, one block a row.
 
 #include "kernels/cuda/attention/attention_common.h"
-#include "kernels/cuda/ops_list.h"
+#include "kernels/cuda/attention/attention_ops.h"
 #include "kernels/cuda/platform/launch.h"
 #include "kernels/cuda/platform/platform.h"
 

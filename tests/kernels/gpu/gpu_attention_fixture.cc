@@ -11,7 +11,7 @@
 #include <random>
 
 #include "kernels/attention.h"
-#include "tests/kernels/gpu/simt_ops.h"
+#include "tests/kernels/gpu/simt_attention.h"
 #include "tests/oracle/oracle.h"
 
 namespace precis::kernels {

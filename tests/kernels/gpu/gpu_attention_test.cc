@@ -7,7 +7,7 @@
 
 #include "kernels/attention.h"
 #include "tests/kernels/gpu/gpu_attention_fixture.h"
-#include "tests/kernels/gpu/simt_ops.h"
+#include "tests/kernels/gpu/simt_attention.h"
 
 namespace precis::kernels {
 namespace {
