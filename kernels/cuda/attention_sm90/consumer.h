@@ -80,11 +80,14 @@ class Consumer {
     FirstTile(softmax, p, open == 0);
     int tile = 1;
     for (; tile < open; ++tile) Step<false>(softmax, p, output, shrink, tile);
-    for (; tile < tiles; ++tile) Step<true>(softmax, p, output, shrink, tile);
+    const int last_keys = (item().position + group_ * kGroupRows + rows() - 1) % kTileKeys + 1;  // of the last tile that anyone sees
+    const bool half = Tuning::kHalfTiles && tile < tiles && last_keys <= kTileKeys / 2;
+    for (; tile < tiles - (half ? 1 : 0); ++tile) Step<true>(softmax, p, output, shrink, tile);
+    if (half) Step<true, kTileKeys / 2>(softmax, p, output, shrink, tile);
     Release(&shared_.query_empty[query_.index]);
     const bool last = tiles == item().tiles;
     if (!last) TakeToken();
-    LastValues(p, output, shrink, !last);
+    LastValues(p, output, shrink, !last, half);
     SkipTiles(tiles);
     softmax.Finish();
     StoreOutput(params_, item().head, item().output_row + group_ * kGroupRows, rows(), row(), lane_, output, softmax, position());
@@ -126,9 +129,10 @@ class Consumer {
     for (int i = 0; i < kOutputs; ++i) output[i] *= shrink[(i / 2) % 2];
   }
 
-  template <bool kMasked>
+  // One tile, or its first kKeys keys where no row of the group sees more.
+  template <bool kMasked, int kKeys = kTileKeys>
   PRECIS_DEVICE void Step(Softmax& softmax, Probabilities& p, float (&output)[kOutputs], float (&shrink)[2], int tile) {
-    float scores[kScores];
+    float scores[kKeys / 2];
     const int previous = value_.index;
     MbarrierWait(&shared_.key_full[key_.index], key_.phase);
     TakeToken();
@@ -151,9 +155,13 @@ class Consumer {
     if constexpr (!Tuning::kLate) Rescale(output, shrink);
   }
 
-  PRECIS_DEVICE void LastValues(Probabilities& p, float (&output)[kOutputs], const float (&shrink)[2], bool ordered) {
+  PRECIS_DEVICE void LastValues(Probabilities& p, float (&output)[kOutputs], const float (&shrink)[2], bool ordered, bool half) {
     if constexpr (Tuning::kLate) Rescale(output, shrink);
-    StartOutput(p, output);
+    if (half) {
+      StartOutput<kTileKeys / 2>(p, output);
+    } else {
+      StartOutput(p, output);
+    }
     if (ordered) PassToken();
     WgmmaWait<0>();
     HoldRegisters(output);
@@ -174,30 +182,33 @@ class Consumer {
     }
   }
 
-  PRECIS_DEVICE void StartScores(float (&scores)[kScores]) const {
+  template <int kCount>
+  PRECIS_DEVICE void StartScores(float (&scores)[kCount]) const {
     const uint64_t query = SharedDescriptor(shared_.query[query_.index][group_], 16, kDescriptorRows, Swizzle::k128);
     const uint64_t keys = SharedDescriptor(shared_.keys[key_.index], 16, kDescriptorRows, Swizzle::k128);
     WgmmaFence();
     PRECIS_UNROLL
     for (int step = 0; step < kHeadDim / 16; ++step) {
-      WgmmaSS<kTileKeys>(scores, query + step * kStepAlongRow, keys + step * kStepAlongRow, step > 0);
+      WgmmaSS<2 * kCount>(scores, query + step * kStepAlongRow, keys + step * kStepAlongRow, step > 0);
     }
     WgmmaCommit();
   }
 
+  template <int kKeys = kTileKeys>
   PRECIS_DEVICE void StartOutput(const Probabilities& p, float (&output)[kOutputs]) const {
     const uint64_t values = SharedDescriptor(shared_.values[value_.index], kTileBytes, kDescriptorRows, Swizzle::k128);
     WgmmaFence();
     PRECIS_UNROLL
-    for (int step = 0; step < kTileKeys / 16; ++step) {
+    for (int step = 0; step < kKeys / 16; ++step) {
       WgmmaRS<kHeadDim, true>(output, p.fragment[step], values + step * kStepAlongKeys, true);
     }
     WgmmaCommit();
   }
 
-  PRECIS_DEVICE static void Pack(const float (&s)[kScores], Probabilities& p) {
+  template <int kCount>
+  PRECIS_DEVICE static void Pack(const float (&s)[kCount], Probabilities& p) {
     PRECIS_UNROLL
-    for (int step = 0; step < kTileKeys / 16; ++step) {
+    for (int step = 0; step < kCount / 8; ++step) {
       PRECIS_UNROLL
       for (int i = 0; i < 4; ++i) p.fragment[step][i] = PackBf16(s[8 * step + 2 * i], s[8 * step + 2 * i + 1]);
     }

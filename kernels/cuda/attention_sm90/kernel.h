@@ -8,13 +8,14 @@
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 // What was chosen by measurement: see kernels/lab/NOTES.md.
-template <int kEighths, bool kToken, int kLag = 0, bool kPin = true, bool kRescaleLate = true>
+template <int kEighths, bool kToken, int kLag = 0, bool kPin = true, bool kRescaleLate = true, bool kHalf = true>
 struct TuningOf {
   static constexpr int kPolynomialEighths = kEighths;  // of the odd columns' exponentials by polynomial
   static constexpr bool kOrdered = kToken;             // warpgroups start their products in turn
   static constexpr int kSlack = kLag;                  // how far (as a power of 2) a row's reference may lag behind its maximum
   static constexpr bool kPinned = kPin;                // the softmax is held above the wait for the running product
   static constexpr bool kLate = kRescaleLate;          // outputs are rescaled while the next scores are computed
+  static constexpr bool kHalfTiles = kHalf;            // the last tile is cut to 64 keys where that is enough
 };
 
 PRECIS_DEVICE void InitializeBarriers(SharedBlock& shared) {

@@ -64,8 +64,8 @@ class OnlineSoftmax {
 
   // Turns scores into probabilities relative to the row's maximum so far, and gives the factors by which what was summed before must shrink. Keys from
   // visible[half] on (relative to the tile) don't count where `masked`, which is looked at only if kMasked.
-  template <bool kMasked, bool kFirst>
-  PRECIS_DEVICE void Apply(float (&s)[kScores], bool masked, const int (&visible)[2], float (&shrink)[2]) {
+  template <bool kMasked, bool kFirst, int kCount>
+  PRECIS_DEVICE void Apply(float (&s)[kCount], bool masked, const int (&visible)[2], float (&shrink)[2]) {
     if constexpr (Policy::kAlibi) AddBias(s);
     if (kMasked && masked) Mask(s, visible);
     PRECIS_UNROLL
@@ -102,17 +102,19 @@ class OnlineSoftmax {
   }
 
  private:
-  PRECIS_DEVICE void AddBias(float (&s)[kScores]) const {
+  template <int kCount>
+  PRECIS_DEVICE void AddBias(float (&s)[kCount]) const {
     PRECIS_UNROLL
-    for (int i = 0; i < kScores; ++i) s[i] = Fma(slope_, static_cast<float>(8 * (i / 4) + i % 2), s[i]);
+    for (int i = 0; i < kCount; ++i) s[i] = Fma(slope_, static_cast<float>(8 * (i / 4) + i % 2), s[i]);
   }
 
-  PRECIS_DEVICE void Mask(float (&s)[kScores], const int (&visible)[2]) const {
+  template <int kCount>
+  PRECIS_DEVICE void Mask(float (&s)[kCount], const int (&visible)[2]) const {
     PRECIS_UNROLL
     for (int half = 0; half < 2; ++half) {
       const int limit = visible[half] - column_;
       PRECIS_UNROLL
-      for (int g = 0; g < kScores / 4; ++g) {
+      for (int g = 0; g < kCount / 4; ++g) {
         PRECIS_UNROLL
         for (int e = 0; e < 2; ++e) {
           float& value = s[4 * g + 2 * half + e];
@@ -122,11 +124,12 @@ class OnlineSoftmax {
     }
   }
 
-  PRECIS_DEVICE static float RowMaximum(const float (&s)[kScores], int half, float offset, float before) {
+  template <int kCount>
+  PRECIS_DEVICE static float RowMaximum(const float (&s)[kCount], int half, float offset, float before) {
     float even = s[2 * half];
     float odd = s[2 * half + 1];
     PRECIS_UNROLL
-    for (int g = 1; g < kScores / 4; ++g) {
+    for (int g = 1; g < kCount / 4; ++g) {
       even = Maximum(even, s[4 * g + 2 * half]);
       odd = Maximum(odd, s[4 * g + 2 * half + 1]);
     }
@@ -140,11 +143,11 @@ class OnlineSoftmax {
   // Which of the odd columns take the polynomial: a choice by column alone, so that a row's bits don't depend on where it stands.
   PRECIS_DEVICE static constexpr bool ByPolynomial(int g) { return g % 8 < Tuning::kPolynomialEighths; }
 
-  template <bool kMasked>
-  PRECIS_DEVICE float Exponentials(float (&s)[kScores], int half, float shift, int visible) const {
+  template <bool kMasked, int kCount>
+  PRECIS_DEVICE float Exponentials(float (&s)[kCount], int half, float shift, int visible) const {
     float even = 0.0f, odd = 0.0f;
     PRECIS_UNROLL
-    for (int g = 0; g < kScores / 4; ++g) {
+    for (int g = 0; g < kCount / 4; ++g) {
       float& first = s[4 * g + 2 * half];
       float& second = s[4 * g + 2 * half + 1];
       first = Exp2(Fma(first, scale_, -shift));
