@@ -1,4 +1,4 @@
-// Mask, scale, ALiBi bias and softmax over the rows of a score matrix in memory, fused: one warp a row, 16 bytes a lane, three passes (largest, sum, write).
+// Mask, scale, ALiBi bias and softmax (and its log-sum-exp, if asked for) over the rows of a score matrix in memory, fused: one warp a row, 16 bytes a lane, three passes (largest, sum, write).
 
 #include "kernels/cuda/attention/standard.h"
 
@@ -13,8 +13,9 @@ PRECIS_DEVICE float ExponentOf(float score, float scale, float slope, int column
   return column <= position ? Fma(slope, static_cast<float>(column - position), score * scale) : NegativeInfinity();
 }
 
+// Returns the logarithm of the sum of the exponentials.
 template <class T>
-PRECIS_DEVICE void SoftmaxRow(T* row, int position, int end, float scale, float slope) {
+PRECIS_DEVICE float SoftmaxRow(T* row, int position, int end, float scale, float slope) {
   constexpr int kVector = kPerVector<T>;
   const int first = static_cast<int>(threadIdx.x) % 32 * kVector;
   float largest = NegativeInfinity();
@@ -32,7 +33,8 @@ PRECIS_DEVICE void SoftmaxRow(T* row, int position, int end, float scale, float 
     PRECIS_UNROLL
     for (int i = 0; i < kVector; ++i) sum += Exp2(ExponentOf(v[i], scale, slope, c + i, position) - largest);
   }
-  const float factor = 1.0f / WarpSum(sum);
+  sum = WarpSum(sum);
+  const float factor = 1.0f / sum;
   for (int c = first; c < end; c += 32 * kVector) {
     float v[kVector] = {};
     if (c <= position) LoadVector(row + c, v);
@@ -40,6 +42,7 @@ PRECIS_DEVICE void SoftmaxRow(T* row, int position, int end, float scale, float 
     for (int i = 0; i < kVector; ++i) v[i] = Exp2(ExponentOf(v[i], scale, slope, c + i, position) - largest) * factor;
     StoreVector(row + c, v);
   }
+  return largest * kLn2 + Log(sum);
 }
 
 template <class T>
@@ -56,7 +59,8 @@ PRECIS_KERNEL(kWarps * 32, 2) StandardSoftmaxKernel(const PrefillParams p, const
     const int block_end = (position / kStandardRows + 1) * kStandardRows;
     const int end = CeilDiv(block_end < context ? block_end : context, kScoreTile) * kScoreTile;
     T* row = reinterpret_cast<T*>(ScoreRow(scores, head, t) + r * scores.row_bytes);
-    SoftmaxRow(row, position, end, p.scale_log2, slope);
+    const float log_sum_exp = SoftmaxRow(row, position, end, p.scale_log2, slope);
+    if (p.log_sum_exp != nullptr && threadIdx.x % 32 == 0) p.log_sum_exp[head * p.log_sum_exp_stride + t.first_row + r] = log_sum_exp;
   }
 }
 

@@ -195,7 +195,7 @@ const GpuKernel& StandardPrefillKernel() {
                                   return simt::StandardWorkspaceBytes(a.cache.heads, a.cache.head_dim, a.sequences.max_query, a.sequences.max_context,
                                                                       a.sequences.total_queries, a.cache.type);
                                 },
-                                false, false};
+                                false, true};
   return kernel;
 }
 const GpuKernel& FlashDecodeKernel() {
@@ -212,7 +212,7 @@ const GpuKernel& StandardDecodeKernel() {
                                   return simt::StandardWorkspaceBytes(a.cache.heads, a.cache.head_dim, 1, a.sequences.max_context, a.sequences.count,
                                                                       a.cache.type);
                                 },
-                                true, false};
+                                true, true};
   return kernel;
 }
 std::vector<const GpuKernel*> AllKernels() {
@@ -251,7 +251,7 @@ GpuResult RunPieces(const GpuKernel& kernel, const GpuCase& c, const std::vector
   args.qkv_rows = rows;
   args.output = output.data();
   args.output_stride = width;
-  args.log_sum_exp = kernel.has_log_sum_exp ? reinterpret_cast<float*>(log_sum_exp.data()) : nullptr;
+  args.log_sum_exp = reinterpret_cast<float*>(log_sum_exp.data());
   args.cache = cache.layer;
   args.sequences.query_begin = begin.data();
   args.sequences.query_count = queries.data();
@@ -297,12 +297,12 @@ GpuResult RunPieces(const GpuKernel& kernel, const GpuCase& c, const std::vector
   return result;
 }
 
-GpuErrors CompareToOracle(const GpuCase& c, const std::vector<GpuPiece>& pieces, const GpuResult& result, bool log_sum_exp) {
+GpuErrors CompareToOracle(const GpuCase& c, const std::vector<GpuPiece>& pieces, const GpuResult& result) {
   GpuErrors errors;
   const int width = c.heads * c.head_dim;
   const double scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim));
   const std::vector<float> slopes = SlopesOf(c);
-  double std_largest = 0, std_mean = 0, rounding = 0, value_largest = 0;
+  double std_largest = 0, std_mean = 0, rounding = 0, value_largest = 0, log_sum_largest = 0;
   int64_t elements = 0;
   for (size_t s = 0; s < pieces.size(); ++s) {
     const GpuPiece& piece = pieces[s];
@@ -316,11 +316,10 @@ GpuErrors CompareToOracle(const GpuCase& c, const std::vector<GpuPiece>& pieces,
       std::vector<float> standard;
       if (c.type == GpuType::kBf16) standard = MathAttention(q, k, v, piece.queries, piece.context, c.head_dim, scale, slope);
       for (int i = 0; i < piece.queries; ++i) {
-        if (log_sum_exp) {
-          const double expected = LogSumExp(q, k, i, piece.context - piece.queries + i, c.head_dim, scale, slope);
-          const double error = std::abs(result.log_sum_exp[s][static_cast<size_t>(h) * piece.queries + i] - expected);
-          if (!(error <= errors.log_sum_exp)) errors.log_sum_exp = error;
-        }
+        const double log_sum = LogSumExp(q, k, i, piece.context - piece.queries + i, c.head_dim, scale, slope);
+        const double log_sum_error = std::abs(result.log_sum_exp[s][static_cast<size_t>(h) * piece.queries + i] - log_sum);
+        if (!(log_sum_error <= errors.log_sum_exp)) errors.log_sum_exp = log_sum_error;
+        log_sum_largest = std::max(log_sum_largest, std::abs(log_sum));
         for (int d = 0; d < c.head_dim; ++d, ++elements) {
           const size_t at = static_cast<size_t>(i) * c.head_dim + d;
           const double expected = reference[at];
@@ -340,16 +339,18 @@ GpuErrors CompareToOracle(const GpuCase& c, const std::vector<GpuPiece>& pieces,
   std_mean /= static_cast<double>(std::max<int64_t>(elements, 1));
   const bool half = c.type == GpuType::kBf16;
   errors.largest_allowed = half ? 2 * std_largest + 2 * rounding : 1e-5 * value_largest;
+  errors.log_sum_exp_rounded = log_sum_largest / 256;
   errors.mean_allowed = half ? 1.5 * std_mean : 1e-6 * value_largest;
   return errors;
 }
 
 void ExpectGate(const GpuKernel& kernel, const GpuCase& c, const std::vector<GpuPiece>& pieces) {
   const GpuResult result = RunPieces(kernel, c, pieces);
-  const GpuErrors errors = CompareToOracle(c, pieces, result, kernel.has_log_sum_exp);
+  const GpuErrors errors = CompareToOracle(c, pieces, result);
   EXPECT_LE(errors.largest, errors.largest_allowed) << kernel.name;
   EXPECT_LE(errors.mean, errors.mean_allowed) << kernel.name;
-  EXPECT_LE(errors.log_sum_exp, 2e-5) << kernel.name;
+  // Scores that went through memory in bf16 are rounded.
+  EXPECT_LE(errors.log_sum_exp, kernel.is_materialised && c.type == GpuType::kBf16 ? errors.log_sum_exp_rounded : 2e-5) << kernel.name;
 }
 
 }  // namespace precis::kernels

@@ -30,7 +30,7 @@ struct GpuKernel {
   void (*run)(const GpuAttentionArgs&, Stream);
   std::function<int64_t(const GpuAttentionArgs&)> workspace_bytes;
   bool is_decode = false;  // one row a sequence
-  bool has_log_sum_exp = true;
+  bool is_materialised = false;
 };
 const GpuKernel& FlashPrefillKernel();
 const GpuKernel& StandardPrefillKernel();
@@ -62,8 +62,9 @@ GpuResult RunPieces(const GpuKernel& kernel, const GpuCase& c, const std::vector
 // math does it, plus twice the rounding of the result. In f32: 1e-5 of the largest value.
 struct GpuErrors {
   double largest = 0, largest_allowed = 0, mean = 0, mean_allowed = 0, log_sum_exp = 0;
+  double log_sum_exp_rounded = 0;  // what rounding the scores to bf16 may do to it
 };
-GpuErrors CompareToOracle(const GpuCase& c, const std::vector<GpuPiece>& pieces, const GpuResult& result, bool log_sum_exp);
+GpuErrors CompareToOracle(const GpuCase& c, const std::vector<GpuPiece>& pieces, const GpuResult& result);
 
 // EXPECTs all of the above.
 void ExpectGate(const GpuKernel& kernel, const GpuCase& c, const std::vector<GpuPiece>& pieces);
