@@ -33,6 +33,7 @@ void BenchPagedDecode(const BenchOptions& options, std::vector<Record>& records)
         cases.push_back(std::make_unique<AttentionCase>(shape));
       }
       for (const DecodeEngine& engine : DecodeEngines()) {
+        if (engine.tuned_variant && !options.variants) continue;
         DeviceArray<char> workspace(static_cast<size_t>(engine.workspace_bytes(shape.heads, shape.head_dim, sequences, kContext)));
         const auto enqueue = [&](cudaStream_t stream, int i) {
           kernels::GpuAttentionArgs args = cases[static_cast<size_t>(i) % cases.size()]->Args();

@@ -26,6 +26,7 @@ struct DecodeEngine {
   std::string name;
   std::function<void(const kernels::GpuAttentionArgs&, cudaStream_t)> run;
   std::function<int64_t(int heads, int head_dim, int sequences, int max_context)> workspace_bytes;
+  bool tuned_variant = false;  // timed only with --variants
 };
 const std::vector<DecodeEngine>& DecodeEngines();
 
