@@ -3,7 +3,7 @@
 
 // Attention of one new token a sequence over its paged cache: split-KV. A block takes one (sequence, head, split of 256 keys); its warps take equal runs of
 // keys, each 32 keys at a time: `kLanes` lanes share a key (16 bytes each), so 32 / kLanes keys come with one load of the warp and kLanes loads bring all 32;
-// a transposing reduction leaves one score a lane. All loads of keys and values of a step are issued before the first is used. Partial results
+// a transposing reduction leaves one score a lane. Partial results
 // (maximum, sum, output) are joined in order: warps of a block through shared memory, splits by the last block of the head to finish, or by a second launch where
 // there are no counters. Splits stand at absolute positions and every order is fixed, so a row's bits don't depend on the batch.
 
@@ -82,7 +82,15 @@ PRECIS_DEVICE void JoinSplits(const DecodeParams& p, int sequence, int head, int
   }
 }
 
-// This warp's keys: leaves its maximum, its sum and, in lanes below kVectors, its output.
+// Loads `kBatch` pieces from the `index`-th of a step on.
+template <class Shape>
+PRECIS_DEVICE void LoadBatch(Vec16 (&pieces)[Shape::kBatch], const WarpKeys& w, const char* part, const StepPages& pages, int step, int index, bool used) {
+  PRECIS_UNROLL
+  for (int i = 0; i < Shape::kBatch; ++i) pieces[i] = LoadPiece<Shape>(w, part, pages, step, index + i, used);
+}
+
+// This warp's keys: leaves its maximum, its sum and, in lanes below kVectors, its output. Registers of keys are loaded again as soon as their products are
+// taken, those of values likewise, so that loads are always under way.
 template <class T, int kHeadDim, int kSteps>
 PRECIS_DEVICE void WarpAttention(const WarpKeys& w, const float (&q)[kPerVector<T>], float slope, float& maximum, float& sum,
                                  float (&output)[kPerVector<T>]) {
@@ -90,27 +98,30 @@ PRECIS_DEVICE void WarpAttention(const WarpKeys& w, const float (&q)[kPerVector<
   constexpr int kLanes = Shape::kLanes, kBatch = Shape::kBatch, kVector = Shape::kVector;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const bool used = lane % kLanes < Shape::kVectors;
+  StepPages pages = PagesOfStep(w, 0);
+  Vec16 keys[kBatch], values[kBatch];
+  LoadBatch<Shape>(keys, w, w.keys, pages, 0, 0, used);
+  LoadBatch<Shape>(values, w, w.values, pages, 0, 0, used);
   for (int step = 0; step < kSteps; ++step) {
     if (w.first + step * 32 >= w.context) break;
-    const StepPages pages = PagesOfStep(w, step);
-    Vec16 keys[kBatch], values[kBatch];
+    const StepPages next_pages = step + 1 < kSteps ? PagesOfStep(w, step + 1) : pages;
     float scores[kLanes];
     PRECIS_UNROLL
-    for (int i = 0; i < kBatch; ++i) keys[i] = LoadPiece<Shape>(w, w.keys, pages, step, i, used);
-    PRECIS_UNROLL
-    for (int i = 0; i < kBatch; ++i) values[i] = LoadPiece<Shape>(w, w.values, pages, step, i, used);
-    PRECIS_UNROLL
-    for (int i = 0; i < kLanes; ++i) {
-      if (i >= kBatch && i % kBatch == 0) {
-        PRECIS_UNROLL
-        for (int k = 0; k < kBatch; ++k) keys[k] = LoadPiece<Shape>(w, w.keys, pages, step, i + k, used);
-      }
-      float k[kVector];
-      Unpack<T>(keys[i % kBatch], k);
-      float dot = 0;
+    for (int batch = 0; batch < kLanes; batch += kBatch) {
       PRECIS_UNROLL
-      for (int v = 0; v < kVector; ++v) dot = Fma(q[v], k[v], dot);
-      scores[i] = dot;
+      for (int i = 0; i < kBatch; ++i) {
+        float k[kVector];
+        Unpack<T>(keys[i], k);
+        float dot = 0;
+        PRECIS_UNROLL
+        for (int v = 0; v < kVector; ++v) dot = Fma(q[v], k[v], dot);
+        scores[batch + i] = dot;
+      }
+      if (batch + kBatch < kLanes) {
+        LoadBatch<Shape>(keys, w, w.keys, pages, step, batch + kBatch, used);
+      } else if (step + 1 < kSteps) {
+        LoadBatch<Shape>(keys, w, w.keys, next_pages, step + 1, 0, used);
+      }
     }
     const int key = w.first + step * 32 + KeyOfLane<Shape>(lane);
     float score = TransposingSum<kLanes>(scores, lane);
@@ -124,17 +135,22 @@ PRECIS_DEVICE void WarpAttention(const WarpKeys& w, const float (&q)[kPerVector<
     PRECIS_UNROLL
     for (int v = 0; v < kVector; ++v) output[v] *= shrink;
     PRECIS_UNROLL
-    for (int i = 0; i < kLanes; ++i) {
-      if (i >= kBatch && i % kBatch == 0) {
-        PRECIS_UNROLL
-        for (int k = 0; k < kBatch; ++k) values[k] = LoadPiece<Shape>(w, w.values, pages, step, i + k, used);
-      }
-      const float of_key = ShuffleIdx(weight, lane / kLanes * kLanes + i);
-      float x[kVector];
-      Unpack<T>(values[i % kBatch], x);
+    for (int batch = 0; batch < kLanes; batch += kBatch) {
       PRECIS_UNROLL
-      for (int v = 0; v < kVector; ++v) output[v] = Fma(of_key, x[v], output[v]);
+      for (int i = 0; i < kBatch; ++i) {
+        const float of_key = ShuffleIdx(weight, lane / kLanes * kLanes + batch + i);
+        float x[kVector];
+        Unpack<T>(values[i], x);
+        PRECIS_UNROLL
+        for (int v = 0; v < kVector; ++v) output[v] = Fma(of_key, x[v], output[v]);
+      }
+      if (batch + kBatch < kLanes) {
+        LoadBatch<Shape>(values, w, w.values, pages, step, batch + kBatch, used);
+      } else if (step + 1 < kSteps) {
+        LoadBatch<Shape>(values, w, w.values, next_pages, step + 1, 0, used);
+      }
     }
+    pages = next_pages;
   }
   sum = WarpSum(sum);
   PRECIS_UNROLL

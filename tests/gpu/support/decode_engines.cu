@@ -58,7 +58,7 @@ const std::vector<DecodeEngine>& DecodeEngines() {
       {"flash_decode", FlashDecode, cuda::DecodeWorkspaceBytes},
       {"flash_decode, two launches", FlashDecodeTwoLaunches, cuda::DecodeWorkspaceBytes},
       {"standard_decode", StandardDecode, StandardBytes},
-      Variant<2, 6>(), Variant<2, 8>(), Variant<4, 3>(), Variant<4, 5>(), Variant<4, 6>(), Variant<8, 1>(), Variant<8, 2>(), Variant<8, 3>(),
+      Variant<1, 16>(), Variant<1, 20>(), Variant<2, 8>(), Variant<2, 10>(), Variant<4, 3>(), Variant<4, 5>(), Variant<8, 2>(),
   };
   return *engines;
 }
