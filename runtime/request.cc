@@ -82,7 +82,6 @@ std::string_view FinishReasonName(FinishReason reason) {
     case FinishReason::kEndOfText: return "end_of_text";
     case FinishReason::kMaxNewTokens: return "max_new_tokens";
     case FinishReason::kStopSequence: return "stop_sequence";
-    case FinishReason::kContextFull: return "context_full";
   }
   return "unknown";
 }

@@ -32,7 +32,7 @@ enum class Priority : uint8_t { kLow, kNormal, kHigh };
 inline constexpr int kPriorities = 3;
 std::string_view PriorityName(Priority priority);  // "low", "normal", "high"
 
-enum class FinishReason : uint8_t { kEndOfText, kMaxNewTokens, kStopSequence, kContextFull };
+enum class FinishReason : uint8_t { kEndOfText, kMaxNewTokens, kStopSequence };
 std::string_view FinishReasonName(FinishReason reason);  // "end_of_text", ...
 
 // Which experiment's arm a request belongs to; "none" where none applies. For telemetry labels only.

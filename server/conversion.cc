@@ -56,7 +56,6 @@ precis::v1::FinishReason ToProto(runtime::FinishReason reason) {
     case runtime::FinishReason::kEndOfText: return precis::v1::FINISH_REASON_END_OF_TEXT;
     case runtime::FinishReason::kMaxNewTokens: return precis::v1::FINISH_REASON_MAX_NEW_TOKENS;
     case runtime::FinishReason::kStopSequence: return precis::v1::FINISH_REASON_STOP_SEQUENCE;
-    case runtime::FinishReason::kContextFull: return precis::v1::FINISH_REASON_CONTEXT_FULL;
   }
   return precis::v1::FINISH_REASON_UNSPECIFIED;
 }

@@ -50,7 +50,9 @@ AttentionBlock MakeBlock(const AttentionArgs& args, const AttentionSequence& seq
 
 // Blocks of all sequences, each sequence's longest first so that the threads end together.
 void RunTiled(const AttentionKernels& kernels, const AttentionArgs& args, ThreadPool& pool) {
-  std::vector<int64_t> first_task;
+  static thread_local std::vector<int64_t> kept;  // between calls, so that a step allocates nothing
+  std::vector<int64_t>& first_task = kept;          // the workers see the caller's
+  first_task.clear();
   int64_t tasks = 0;
   for (const AttentionSequence& sequence : args.sequences) {
     first_task.push_back(tasks);

@@ -97,19 +97,19 @@ void StepExecutor::Report(absl::Span<const ExecutedRow> rows, absl::Duration dur
     (prefill ? event.prefill_tokens : event.decode_tokens) += row.row.count;
     event.mixed |= row.job->choice.variant != rows.front().job->choice.variant;
   }
-  std::vector<StepEvent::AttentionTime> attention;
+  attention_.clear();
   for (const VariantStats& stats : stats_.variants) {
     int balance = 0;
     for (const ExecutedRow& row : rows) {
       if (row.job->choice.variant == stats.variant) balance += PhaseOf(row.row) == Phase::kPrefill ? 1 : -1;
     }
-    attention.push_back({stats.variant->name, rows.front().job->choice.model->name,
+    attention_.push_back({stats.variant->name, rows.front().job->choice.model->name,
                          balance > 0 ? Phase::kPrefill : Phase::kDecode, stats.attention_time,
                          stats.workspace_bytes});
   }
   if (timed) {
-    event.attention = attention.data();
-    event.attention_count = static_cast<int>(attention.size());
+    event.attention = attention_.data();
+    event.attention_count = static_cast<int>(attention_.size());
   }
   telemetry_->OnStep(event);
 }

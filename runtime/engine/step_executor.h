@@ -57,6 +57,7 @@ class StepExecutor {
   std::vector<SamplingContext> contexts_;
   std::vector<StepOutput> outputs_;
   StepStats stats_;
+  std::vector<StepEvent::AttentionTime> attention_;  // of the event under way
 };
 
 }  // namespace precis::runtime

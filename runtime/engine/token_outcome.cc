@@ -18,8 +18,7 @@ void ReportToken(const Sequence& sequence, Job* job, bool ends_text, absl::Time 
 TokenOutcome TakeToken(const ExecutedRow& row, absl::Time now, Telemetry* telemetry) {
   const Sequence& sequence = *row.row.sequence;
   Job& job = *row.job;
-  const Checkpoint& checkpoint = *job.choice.checkpoint;
-  const bool ends_text = row.token == EndOfText(checkpoint);
+  const bool ends_text = row.token == EndOfText(*job.choice.checkpoint);
   ReportToken(sequence, &job, ends_text, now, telemetry);
   TokenOutcome outcome;
   if (ends_text) {
@@ -33,11 +32,9 @@ TokenOutcome TakeToken(const ExecutedRow& row, absl::Time now, Telemetry* teleme
     return outcome;
   }
   if (static_cast<int>(sequence.generated.size()) + 1 >= sequence.spec.max_new_tokens) {
-    outcome.finished = FinishReason::kMaxNewTokens;
-  } else if (sequence.known_tokens() + 1 >= checkpoint.runner->context_tokens()) {
-    outcome.finished = FinishReason::kContextFull;
+    outcome.finished = FinishReason::kMaxNewTokens;  // prompt and max_new_tokens fit into the context (BuildPrompt)
+    job.text.Finish(&outcome.delta);
   }
-  if (outcome.finished.has_value()) job.text.Finish(&outcome.delta);
   return outcome;
 }
 

@@ -4,14 +4,28 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "runtime/sampling/philox.h"
 
 namespace precis::runtime {
 namespace {
 
 constexpr float kSuppressed = -std::numeric_limits<float>::infinity();
+
+// Working memory of a thread, kept between calls so that a step allocates nothing: 20 bytes an entry of the vocabulary at most.
+struct Scratch {
+  std::vector<uint32_t> seen;  // [vocabulary]: the call in which the id was last seen
+  uint32_t call = 0;
+  std::vector<float> values;    // [vocabulary]
+  std::vector<double> weights;  // [vocabulary]
+  std::vector<int32_t> ids;     // [vocabulary]
+};
+
+Scratch& ThreadScratch() {
+  static thread_local Scratch scratch;
+  return scratch;
+}
 
 // Lowest id among the largest; NaN never wins.
 int32_t Best(absl::Span<const float> logits) {
@@ -29,11 +43,18 @@ int32_t Best(absl::Span<const float> logits) {
 void PenaliseRepetition(absl::Span<float> logits, const SamplingContext& context) {
   const float penalty = context.options->repetition_penalty;
   if (penalty == 1) return;
-  absl::flat_hash_set<int32_t> seen(context.prompt.begin(), context.prompt.end());
-  seen.insert(context.generated.begin(), context.generated.end());
-  for (int32_t id : seen) {
-    if (id < 0 || static_cast<size_t>(id) >= logits.size()) continue;
-    logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+  Scratch& scratch = ThreadScratch();
+  if (scratch.seen.size() < logits.size()) scratch.seen.resize(logits.size());
+  if (++scratch.call == 0) {
+    std::fill(scratch.seen.begin(), scratch.seen.end(), 0);
+    scratch.call = 1;
+  }
+  for (const auto tokens : {context.prompt, context.generated}) {
+    for (const int32_t id : tokens) {
+      if (id < 0 || static_cast<size_t>(id) >= logits.size() || scratch.seen[id] == scratch.call) continue;
+      scratch.seen[id] = scratch.call;
+      logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+    }
   }
 }
 
@@ -60,7 +81,8 @@ void HoldOffEndOfText(absl::Span<float> logits, const SamplingContext& context) 
 // Everything below the k-th largest is suppressed; what equals it stays, as in transformers.
 void KeepTopK(absl::Span<float> logits, int k) {
   if (k <= 0 || static_cast<size_t>(k) >= logits.size()) return;
-  std::vector<float> values(logits.begin(), logits.end());
+  std::vector<float>& values = ThreadScratch().values;
+  values.assign(logits.begin(), logits.end());
   std::nth_element(values.begin(), values.begin() + (k - 1), values.end(), std::greater<float>());
   const float threshold = values[k - 1];
   for (float& logit : logits) {
@@ -70,7 +92,8 @@ void KeepTopK(absl::Span<float> logits, int k) {
 
 // Keeps the smallest set of most likely tokens whose weight reaches `top_p` of the total; equal weights are taken by lowest id.
 void KeepTopP(absl::Span<double> weights, double total, double top_p) {
-  std::vector<int32_t> ids(weights.size());
+  std::vector<int32_t>& ids = ThreadScratch().ids;
+  ids.resize(weights.size());
   std::iota(ids.begin(), ids.end(), 0);
   const auto likelier = [&](int32_t a, int32_t b) {
     return weights[a] != weights[b] ? weights[a] > weights[b] : a < b;
@@ -117,7 +140,8 @@ int32_t SampleToken(absl::Span<float> logits, const SamplingContext& context) {
   if (options.temperature == 0 || options.top_k == 1 || !std::isfinite(top)) return best;
 
   KeepTopK(logits, options.top_k);
-  std::vector<double> weights(logits.size());
+  std::vector<double>& weights = ThreadScratch().weights;
+  weights.assign(logits.size(), 0);
   double total = 0;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (!(logits[i] > kSuppressed)) continue;

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from precis_client import GenerationOptions, Request, SummarizerClient, Tls, Unauthenticated, Unavailable
+from precis_client import GenerationOptions, PermissionDenied, Request, SummarizerClient, Tls, Unauthenticated, Unavailable
 from server_process import ServerProcess
 from tiny_model import article
 
@@ -295,6 +295,28 @@ def test_bearer_tokens(start, tool, tmp_path):
                           capture_output=True, timeout=20)
     bad = subprocess.run([tool("precis"), "models", f"--server={server.address}"], capture_output=True, timeout=20)
     assert (good.returncode, bad.returncode) == (0, 8)
+
+
+def test_tokens_are_limited_to_calls_and_models(start, tool, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("worker-token-0123456789abcdef name=worker allow=summarize models=tiny\n"
+                      "viewer-token-0123456789abcdef name=viewer allow=list,reflection\n")
+    server = start(f"--auth-tokens-file={tokens}").wait_ready()
+    with SummarizerClient(server.address, token="worker-token-0123456789abcdef") as worker:
+        assert worker.summarize(Request("text", options=SHORT)).model == "tiny"
+        with pytest.raises(PermissionDenied, match="the token 'worker' allows summarize; ListModels needs list"):
+            worker.models()
+    with SummarizerClient(server.address, token="viewer-token-0123456789abcdef") as viewer:
+        assert [model.name for model in viewer.models()]
+        for refused in (lambda: viewer.summarize("text"), lambda: list(viewer.stream("text"))):
+            with pytest.raises(PermissionDenied, match="needs summarize"):
+                refused()
+    for token, services in (("viewer", True), ("worker", False), (None, False)):
+        header = ["-H", f"authorization: Bearer {token}-token-0123456789abcdef"] if token else []
+        result = subprocess.run([tool("grpcurl"), "-plaintext", *header, server.address, "list"], text=True,
+                                capture_output=True, timeout=20)
+        assert (result.returncode == 0) == services, result.stderr
+        assert ("precis.v1.Summarizer" in result.stdout) == services
 
 
 TOKENS = "# of the tests\nright-token-0123456789abcdef\n"

@@ -146,6 +146,28 @@ TEST_F(EngineTest, TruncatesTheDocumentOnly) {
   EXPECT_EQ(FakeTokenizer().DecodeBytes(last_prompt), std::string(63, 'd') + "\nTL;DR:");
 }
 
+// Prompt and max_new_tokens fill the context to the last token, and generation runs to its end there.
+TEST_F(EngineTest, TheContextMayBeFilledToTheLastToken) {
+  auto model = Letters();
+  model.context_tokens = 100;
+  Start(model);
+  for (const int max_new : {1, 30, 92}) {  // of 100, 7 are the template's and one is the document's
+    const auto result = Answer(Ask(std::string(200, 'd'), max_new));
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->accounting.prompt_tokens, 100 - max_new);
+    EXPECT_EQ(result->accounting.new_tokens, max_new);
+    EXPECT_EQ(result->finish_reason, FinishReason::kMaxNewTokens);
+  }
+  for (const auto policy : {runtime::TooLong::kTruncate, runtime::TooLong::kReject}) {
+    auto request = Ask("d", 93);
+    request.too_long = policy;
+    const auto status = Answer(request).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("max_new_tokens is 93"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("Ask for at most 92 new tokens"));
+  }
+}
+
 TEST_F(EngineTest, RefusalsSayWhatIsWrong) {
   auto model = Letters();
   model.context_tokens = 100;

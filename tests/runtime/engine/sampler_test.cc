@@ -45,6 +45,18 @@ TEST(SamplerTest, RepetitionPenaltyCoversPromptAndSummaryOnce) {
   EXPECT_EQ(Sample({4, 3, 1}, options, {7, -3}), 0);        // ids outside the vocabulary are ignored
 }
 
+// A thread keeps its working memory between calls; nothing of an earlier call may show.
+TEST(SamplerTest, CallsDoNotRememberEachOther) {
+  const GenerationOptions penalty{.repetition_penalty = 2};
+  EXPECT_EQ(Sample({4, 3, 1}, penalty, {0}), 1);
+  EXPECT_EQ(Sample({4, 3, 1}, penalty, {}), 0);
+  EXPECT_EQ(Sample({4, 3, 1}, penalty, {0}), 1);
+  const GenerationOptions all{.temperature = 1, .top_k = 3, .top_p = 0.99f, .repetition_penalty = 1.1f};
+  const int32_t small = Sample({1, 2, 3, 4}, all, {1});
+  Sample(std::vector<float>(1000, 1.0f), all, {7, 900});
+  EXPECT_EQ(Sample({1, 2, 3, 4}, all, {1}), small);
+}
+
 TEST(SamplerTest, NoRepeatNgramLooksAtTheSummaryOnly) {
   GenerationOptions options{.no_repeat_ngram_size = 2};
   EXPECT_EQ(Sample({0, 9, 5}, options, {0, 1, 0}), 2);         // 0 1 has been

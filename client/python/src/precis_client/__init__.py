@@ -10,8 +10,8 @@
 
 from .aio import AsyncSummarizerClient, AsyncSummaryStream
 from .client import SummarizerClient, SummaryStream
-from .errors import (DeadlineExceeded, InvalidRequest, NotFound, Overloaded, PrecisError, RequestCancelled,
-                     Unauthenticated, Unavailable)
+from .errors import (DeadlineExceeded, InvalidRequest, NotFound, Overloaded, PermissionDenied, PrecisError,
+                     RequestCancelled, Unauthenticated, Unavailable)
 from .retry import RetryPolicy
 from .types import (Accounting, Assignment, Backend, Backends, Checkpoint, GenerationOptions, Health, Model,
                     Request, Summary, Tls)
@@ -19,6 +19,6 @@ from .types import (Accounting, Assignment, Backend, Backends, Checkpoint, Gener
 __all__ = [
     "Accounting", "Assignment", "AsyncSummarizerClient", "AsyncSummaryStream", "Backend", "Backends", "Checkpoint",
     "DeadlineExceeded", "GenerationOptions", "Health", "InvalidRequest", "Model", "NotFound", "Overloaded",
-    "PrecisError", "Request", "RequestCancelled", "RetryPolicy", "Summary", "SummarizerClient", "SummaryStream",
+    "PermissionDenied", "PrecisError", "Request", "RequestCancelled", "RetryPolicy", "Summary", "SummarizerClient", "SummaryStream",
     "Tls", "Unauthenticated", "Unavailable",
 ]

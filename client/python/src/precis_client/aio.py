@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from . import _channel, _convert
-from ._generated import summarizer_pb2 as pb
-from ._generated import summarizer_pb2_grpc as pb_grpc
-from ._many import ManyTable, Outcome
+from ._core import Client, Many, Stream, T, Unary, closed_early
+from ._many import Outcome
 from .errors import PrecisError, from_rpc_error, make_error
-from .retry import Attempts, RetryBudget, RetryPolicy
+from .retry import RetryPolicy
 from .types import Backends, Health, Model, Request, Summary, Tls
 
 Requests = Iterable["Request | str | bytes"] | AsyncIterable["Request | str | bytes"]
 
 
-class AsyncSummarizerClient:
+class AsyncSummarizerClient(Client):
     """A client of one server for one event loop; make it inside of it. `timeout` is in seconds, for a whole call with its retries.
     Cancelling the task cancels the call, on the server too."""
 
     def __init__(self, address: str, *, tls: Tls | None = None, token: str | None = None,
                  allow_plaintext_token: bool = False, retry: RetryPolicy = RetryPolicy(), timeout: float = 60.0,
                  max_message_bytes: int = 16 << 20) -> None:
-        _channel.check(address, tls, token, allow_plaintext_token)
-        options = _channel.options(tls, max_message_bytes)
-        self._channel = (grpc.aio.insecure_channel(address, options) if tls is None else grpc.aio.secure_channel(
-            address, _channel.credentials(tls), options))
-        self._stub: Any = pb_grpc.SummarizerStub(self._channel)
-        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
-        self._metadata = _channel.metadata(token)
-        self._policy = retry
-        self._budget = RetryBudget(retry)
-        self._timeout = timeout
+        super().__init__(grpc.aio, address, tls, token, allow_plaintext_token, retry, timeout, max_message_bytes)
 
     async def close(self) -> None:
         """Cancels what is running."""
@@ -53,76 +41,40 @@ class AsyncSummarizerClient:
         await self.close()
 
     async def summarize(self, request: Request | str | bytes, *, timeout: float | None = None) -> Summary:
-        message = _convert.to_request(request)
-        return _convert.to_summary(await self._unary(self._stub.Summarize, message, timeout))
+        return await _run(self._summarize(request, timeout))
 
     def stream(self, request: Request | str | bytes, *, timeout: float | None = None) -> AsyncSummaryStream:
         """`async for piece in client.stream(text)`; afterwards `.result` is the summary."""
-        message = _convert.to_request(request)
-        deadline = self._deadline(timeout)
-
-        def start() -> Any:
-            return self._stub.StreamSummarize(message, timeout=deadline - time.monotonic(), metadata=self._metadata)
-
-        return AsyncSummaryStream(start, Attempts(self._policy, self._budget), deadline)
+        return AsyncSummaryStream(*self._stream_parts(request, timeout))
 
     def summarize_many(self, requests: Requests, *, max_in_flight: int = 64,
                        timeout: float | None = None) -> AsyncIterator[Outcome]:
         """Many documents over one stream: (request, summary or error) as each finishes. `requests` (an iterable or an
         asynchronous one) is read only while fewer than `max_in_flight` are unanswered."""
-        return _Many(self._stub, self._metadata, _as_async(requests), max_in_flight, self._deadline(timeout),
-                     lambda: Attempts(self._policy, self._budget)).outcomes()
+        return _Many(self, _as_async(requests), max_in_flight, timeout).outcomes()
 
     async def models(self, *, timeout: float | None = None) -> tuple[Model, ...]:
-        return _convert.to_models(await self._unary(self._stub.ListModels, pb.ListModelsRequest(), timeout))
+        return await _run(self._models(timeout))
 
     async def backends(self, *, timeout: float | None = None) -> Backends:
-        return _convert.to_backends(await self._unary(self._stub.ListBackends, pb.ListBackendsRequest(), timeout))
+        return await _run(self._backends(timeout))
 
     async def health(self, service: str = "", *, timeout: float | None = None) -> Health:
         """Of the whole server, or of one service; NotFound if there is none such."""
-        request = health_pb2.HealthCheckRequest(service=service)
-        return _convert.to_health((await self._unary(self._health.Check, request, timeout)).status)
-
-    def _deadline(self, timeout: float | None) -> float:
-        return time.monotonic() + (self._timeout if timeout is None else timeout)
-
-    async def _unary(self, method: Callable[..., Any], message: Any, timeout: float | None) -> Any:
-        deadline = self._deadline(timeout)
-        attempts = Attempts(self._policy, self._budget)
-        while True:
-            try:
-                response = await method(message, timeout=deadline - time.monotonic(), metadata=self._metadata)
-            except grpc.RpcError as rpc_error:
-                error = from_rpc_error(rpc_error)
-                wait = attempts.wait_after(error, deadline - time.monotonic())
-                if wait is None:
-                    raise error from None
-                await asyncio.sleep(wait)
-            else:
-                attempts.succeeded()
-                return response
+        return await _run(self._health(service, timeout))
 
 
-class AsyncSummaryStream:
+async def _run(call: Unary[T]) -> T:
+    while True:
+        try:
+            return call.finish(await call.start())
+        except grpc.RpcError as rpc_error:
+            wait = call.wait_after(rpc_error)
+        await asyncio.sleep(wait)
+
+
+class AsyncSummaryStream(Stream):
     """The pieces of one summary. Retried until the first piece."""
-
-    def __init__(self, start: Callable[[], Any], attempts: Attempts, deadline: float) -> None:
-        self._start = start
-        self._attempts = attempts
-        self._deadline = deadline
-        self._call = start()
-        self._began = False
-        self._result: Summary | None = None
-
-    @property
-    def result(self) -> Summary:
-        if self._result is None:
-            raise RuntimeError("the stream has not ended yet: iterate over it first")
-        return self._result
-
-    def cancel(self) -> None:
-        self._call.cancel()
 
     async def __aenter__(self) -> AsyncSummaryStream:
         return self
@@ -139,25 +91,14 @@ class AsyncSummaryStream:
             try:
                 message = await self._call.read()
             except grpc.RpcError as rpc_error:
-                await self._retry(from_rpc_error(rpc_error))
+                await asyncio.sleep(self._wait_after(rpc_error))
+                self._call = self._start()
                 continue
             if message is grpc.aio.EOF:
-                if self._result is None:
-                    raise make_error(grpc.StatusCode.INTERNAL, "the stream ended without a result")
+                self._check_ended()
                 raise StopAsyncIteration
-            self._began = True
-            if message.HasField("result"):
-                self._result = _convert.to_summary(message.result)
-                self._attempts.succeeded()
-            if message.delta:
-                return str(message.delta)
-
-    async def _retry(self, error: PrecisError) -> None:
-        wait = None if self._began else self._attempts.wait_after(error, self._deadline - time.monotonic())
-        if wait is None:
-            raise error from None
-        await asyncio.sleep(wait)
-        self._call = self._start()
+            if delta := self._take(message):
+                return delta
 
 
 async def _as_async(requests: Requests) -> AsyncIterator[Request | str | bytes]:
@@ -169,21 +110,14 @@ async def _as_async(requests: Requests) -> AsyncIterator[Request | str | bytes]:
             yield request
 
 
-class _Many:
+class _Many(Many):
     """One summarize_many: a task that writes, and the caller's task that reads. Use once."""
 
-    def __init__(self, stub: Any, metadata: Any, requests: AsyncIterator[Request | str | bytes], max_in_flight: int,
-                 deadline: float, new_attempts: Callable[[], Attempts]) -> None:
-        if max_in_flight < 1:
-            raise ValueError(f"max_in_flight is {max_in_flight}; it must be at least 1")
-        self._stub = stub
-        self._metadata = metadata
+    def __init__(self, client: Client, requests: AsyncIterator[Request | str | bytes], max_in_flight: int,
+                 timeout: float | None) -> None:
+        super().__init__(client, max_in_flight, timeout)
         self._requests = requests
-        self._max_in_flight = max_in_flight
-        self._deadline = deadline
         self._changed = asyncio.Event()
-        self._table = ManyTable(new_attempts, deadline)
-        self._exhausted = False
         self._reading: asyncio.Future[Request | str | bytes | None] | None = None  # outlives a broken stream
 
     async def outcomes(self) -> AsyncIterator[Outcome]:
@@ -196,7 +130,7 @@ class _Many:
 
     async def _outcomes(self) -> AsyncIterator[Outcome]:
         while True:
-            call = self._stub.SummarizeMany(timeout=self._deadline - time.monotonic(), metadata=self._metadata)
+            call = self._open()
             writer = asyncio.create_task(self._write(call))
             broken = False
             try:
@@ -205,7 +139,7 @@ class _Many:
                     self._changed.set()
                     if outcome is not None:
                         yield outcome
-                error = make_error(grpc.StatusCode.INTERNAL, "the server closed the stream without an answer")
+                error = closed_early()
             except grpc.RpcError as rpc_error:
                 error = _stream_error(rpc_error)
                 broken = True
@@ -235,9 +169,9 @@ class _Many:
                 message = self._table.take_due(time.monotonic())
                 if message is not None:
                     await call.write(message)
-                elif not self._exhausted and len(self._table) < self._max_in_flight:
+                elif self._has_room():
                     await self._read_one()
-                elif self._exhausted and len(self._table) == 0:
+                elif self._is_done():
                     await call.done_writing()
                     return
                 else:

@@ -42,7 +42,11 @@ class Unavailable(PrecisError):
 
 
 class Unauthenticated(PrecisError):
-    """UNAUTHENTICATED or PERMISSION_DENIED"""
+    """UNAUTHENTICATED: no token, or one that the server doesn't know"""
+
+
+class PermissionDenied(PrecisError):
+    """PERMISSION_DENIED: the token doesn't allow this call or model"""
 
 
 _CLASSES: dict[grpc.StatusCode, type[PrecisError]] = {
@@ -53,7 +57,7 @@ _CLASSES: dict[grpc.StatusCode, type[PrecisError]] = {
     grpc.StatusCode.CANCELLED: RequestCancelled,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
-    grpc.StatusCode.PERMISSION_DENIED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
 }
 
 

@@ -75,7 +75,7 @@ class Accounting:
 class Summary:
     text: str
     token_ids: tuple[int, ...]
-    finish_reason: str  # "end_of_text", "max_new_tokens", "stop_sequence", "context_full"
+    finish_reason: str  # "end_of_text", "max_new_tokens", "stop_sequence"
     model: str
     backend: str
     checkpoint: str
