@@ -65,7 +65,7 @@ PRECIS_KERNEL(kThreads, 1) FlashForwardSm90(const PRECIS_GRID_CONSTANT FlashPara
     RunProducer(params, shared);
   } else {
     SetMaxRegistersIncrease<160>();
-    Consumer<Policy, Tuning>(params, shared, warpgroup - 1, static_cast<int>(threadIdx.x) % kWarpgroup).Run();
+    Consumer<Policy, Tuning>(params, shared, warpgroup - 1).Run();
   }
 }
 

@@ -29,7 +29,7 @@ inline constexpr int kWarpgroup = 128;
 inline constexpr int kThreads = (kConsumers + 1) * kWarpgroup;
 inline constexpr int kStages = 4;   // tiles of keys, and tiles of values, in flight
 inline constexpr int kQueryBuffers = 2;
-inline constexpr int kItemSlots = 2;
+inline constexpr int kItemSlots = 4;
 
 inline constexpr int kPageBytes = kPageTokens * kHeadDim * 2;
 inline constexpr int kTileBytes = kTileKeys * kHeadDim * 2;
@@ -78,6 +78,7 @@ struct SharedBlock {
   alignas(1024) char query[kQueryBuffers][kConsumers][kGroupBytes];
   char keys[kStages][kTileBytes];
   char values[kStages][kTileBytes];
+  float inverse_sums[2][kConsumers * kWarpgroup];
   WorkItem items[kItemSlots];
   ScheduleState schedule;
   Mbarrier item_full[kItemSlots], item_empty[kItemSlots];

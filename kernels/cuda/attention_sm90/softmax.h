@@ -13,6 +13,7 @@
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 inline constexpr float kMinusInfinity = -__builtin_inff();
+inline constexpr float kLog2E = 1.4426950408889634f;
 inline constexpr int kScores = kTileKeys / 2;   // scores of a thread
 inline constexpr int kOutputs = kHeadDim / 2;   // outputs of a thread
 
@@ -51,10 +52,11 @@ PRECIS_DEVICE float Exp2ByPolynomial(float x) {
 template <class Policy, class Tuning>
 class OnlineSoftmax {
  public:
-  PRECIS_DEVICE OnlineSoftmax(float scale, float slope, int lane)
-      : scale_(scale * 1.4426950408889634f), slope_(Policy::kAlibi ? slope / scale : 0.0f), column_(2 * (lane % 4)) {}
+  PRECIS_DEVICE explicit OnlineSoftmax(float scale) : scale_(scale * kLog2E) {}
 
-  PRECIS_DEVICE void Start() {
+  PRECIS_DEVICE void Start(float slope) {
+    slope_ = Policy::kAlibi ? slope * kLog2E / scale_ : 0.0f;
+    offset_ = slope_ * static_cast<float>(Column());
     PRECIS_UNROLL
     for (int half = 0; half < 2; ++half) {
       maximum_[half] = kMinusInfinity;
@@ -70,18 +72,17 @@ class OnlineSoftmax {
     if (kMasked && masked) Mask(s, visible);
     PRECIS_UNROLL
     for (int half = 0; half < 2; ++half) {
-      const float offset = Policy::kAlibi ? slope_ * static_cast<float>(column_) : 0.0f;
       float before = maximum_[half];
       if constexpr (Policy::kAlibi && !kFirst) {
         // A tile that begins past the row leaves the row as it was.
         if (!kMasked || visible[half] > 0) before -= slope_ * static_cast<float>(kTileKeys);
       }
-      float now = RowMaximum(s, half, offset, before);
+      float now = RowMaximum(s, half, before);
       // A reference up to 2^kSlack below the maximum serves as well, and as long as it stays, nothing has to be scaled. Each row decides for itself.
       if constexpr (Tuning::kSlack > 0 && !kFirst) now = (now - before) * scale_ > static_cast<float>(Tuning::kSlack) ? now : before;
       shrink[half] = kFirst ? 0.0f : Exp2((before - now) * scale_);
       maximum_[half] = now;
-      sum_[half] = Fma(sum_[half], shrink[half], Exponentials<kMasked>(s, half, (now - offset) * scale_, masked ? visible[half] : kTileKeys));
+      sum_[half] = Fma(sum_[half], shrink[half], Exponentials<kMasked>(s, half, (Policy::kAlibi ? now - offset_ : now) * scale_, masked ? visible[half] : kTileKeys));
     }
   }
 
@@ -102,6 +103,8 @@ class OnlineSoftmax {
   }
 
  private:
+  PRECIS_DEVICE static int Column() { return 2 * (static_cast<int>(threadIdx.x) % 4); }
+
   template <int kCount>
   PRECIS_DEVICE void AddBias(float (&s)[kCount]) const {
     PRECIS_UNROLL
@@ -112,7 +115,7 @@ class OnlineSoftmax {
   PRECIS_DEVICE void Mask(float (&s)[kCount], const int (&visible)[2]) const {
     PRECIS_UNROLL
     for (int half = 0; half < 2; ++half) {
-      const int limit = visible[half] - column_;
+      const int limit = visible[half] - Column();
       PRECIS_UNROLL
       for (int g = 0; g < kCount / 4; ++g) {
         PRECIS_UNROLL
@@ -125,7 +128,7 @@ class OnlineSoftmax {
   }
 
   template <int kCount>
-  PRECIS_DEVICE static float RowMaximum(const float (&s)[kCount], int half, float offset, float before) {
+  PRECIS_DEVICE float RowMaximum(const float (&s)[kCount], int half, float before) const {
     float even = s[2 * half];
     float odd = s[2 * half + 1];
     PRECIS_UNROLL
@@ -134,7 +137,7 @@ class OnlineSoftmax {
       odd = Maximum(odd, s[4 * g + 2 * half + 1]);
     }
     float most = Maximum(even, odd);
-    if constexpr (Policy::kAlibi) most += offset;
+    if constexpr (Policy::kAlibi) most += offset_;
     most = Maximum(most, before);
     most = Maximum(most, ShuffleXor(most, 1));
     return Maximum(most, ShuffleXor(most, 2));
@@ -154,7 +157,7 @@ class OnlineSoftmax {
       second = Fma(second, scale_, -shift);
       if (ByPolynomial(g)) {
         second = Exp2ByPolynomial(second);
-        if constexpr (kMasked) second = 8 * g + 1 < visible - column_ ? second : 0.0f;
+        if constexpr (kMasked) second = 8 * g + 1 < visible - Column() ? second : 0.0f;
       } else {
         second = Exp2(second);
       }
@@ -165,8 +168,8 @@ class OnlineSoftmax {
   }
 
   const float scale_;  // to the logarithm to base 2
-  const float slope_;  // in units of unscaled scores
-  const int column_;
+  float slope_ = 0.0f;  // in units of unscaled scores
+  float offset_ = 0.0f;  // ALiBi's at the thread's first column
   float maximum_[2];
   float sum_[2];
 };
