@@ -146,10 +146,10 @@ TEST_P(GpuInvarianceTest, OrderOfThreadsDoesNotMatter) {
   const Batch batch(c, kernel().is_decode ? std::vector<Lengths>{{600, 1}, {33, 1}} : std::vector<Lengths>{{150, 90}, {33, 33}});
   const GpuResult first = RunPieces(kernel(), c, batch.pieces);
   for (const uint64_t seed : {2, 3, 4}) {
-    SetSimtSeed(seed);
+    simt::SetSeed(seed);
     EXPECT_EQ(RunPieces(kernel(), c, batch.pieces).rows, first.rows) << "seed " << seed;
   }
-  SetSimtSeed(1);
+  simt::SetSeed(1);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GpuInvarianceTest, testing::Combine(testing::ValuesIn(AllKernels()), testing::Bool()),

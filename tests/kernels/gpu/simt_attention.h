@@ -7,11 +7,11 @@
 #include "kernels/cuda/attention/attention_ops.h"
 #undef PRECIS_GPU_NS
 
-namespace precis::kernels {
+namespace precis::kernels::simt {
 
-// Seed of the order in which the SIMT device runs threads and blocks.
-void SetSimtSeed(uint64_t seed);
+// Of kernels/simt/simt_launch.h, which only kernel code can include: the seed of the order in which the next grids' threads and blocks run.
+void SetSeed(uint64_t seed);
 
-}  // namespace precis::kernels
+}  // namespace precis::kernels::simt
 
 #endif  // PRECIS_TESTS_KERNELS_GPU_SIMT_ATTENTION_H_
