@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "server/build_info.h"
 #include "server/grpc_server.h"
@@ -182,6 +183,7 @@ class ServerImpl : public Server {
   GrpcServer grpc_;
   std::unique_ptr<HttpServer> http_;
   std::string metrics_address_;
+  const absl::Time started_ = absl::Now();
   bool drained_ = false;
 };
 
@@ -189,6 +191,8 @@ std::string ServerImpl::StatusJson() const {
   nlohmann::json out;
   out["version"] = Version();
   out["commit"] = Commit();
+  out["started_unix_seconds"] = absl::ToUnixSeconds(started_);
+  out["uptime_seconds"] = absl::ToDoubleSeconds(absl::Now() - started_);
   out["ready"] = ready();
   out["draining"] = core_.refusing.load();
   out["log_lines_lost"] = log_->dropped();

@@ -17,7 +17,7 @@ class HttpServer {
   struct Callbacks {
     std::function<bool()> ready;
     // Server facts for the page, a JSON object. Every member is optional, others are ignored:
-    //   {"version": "", "commit": "", "started_unix_seconds": 0,
+    //   {"version": "", "commit": "", "uptime_seconds": 0,
     //    "models": [{"name": "", "checkpoint": "", "device": "", "weights": "bf16", "weights_bytes": 0, "parameters": 0,
     //                "context_tokens": 0, "attention_backends": [""]}],   one for each checkpoint
     //    "experiments": [{"name": "", "arms": [{"name": "", "attention_backend": "", "weight": 1}]}],

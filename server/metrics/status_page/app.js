@@ -237,7 +237,7 @@ function drawTables() {
   const rate = (field, key) => formatNumber(rateNow(field, key));
   const latencyColumns = [['Latency p50'], ['p95'], ['p99'], ['First token p50'], ['p95']];
   $('backends-note').textContent = $('arms-note').textContent = `Over the last ${windowSeconds()} s`;
-  drawTable($('backends'), [['Backend'], ['Requests/s'], ['Failed/s'], ...latencyColumns, ['Between tokens p50'], ['Tokens/s'], ['Memory of a request p95']],
+  drawTable($('backends'), [['Backend'], ['Requests/s'], ['Failed/s'], ...latencyColumns, ['Between tokens p50'], ['Tokens/s'], ['Memory p95']],
       shownBackends().map((key) => [[key, colorOf(key)], rate('requests', key), rate('failed', key), ...measured('latency', 'firstToken', key),
         formatSeconds(quantilesNow('interToken', [key], [0.5]).values[0]), rate('tokens', key), formatBytes(quantilesNow('peakMemory', [key], [0.95]).values[0])]),
       'No backend has served a request yet');
@@ -309,7 +309,8 @@ function drawState() {
   $('state').className = `pill ${tone}`;
   document.title = `Precis: ${text}`;
   const f = state.facts;
-  const up = f.started_unix_seconds ? `up ${formatAge(Date.now() / 1000 - Number(f.started_unix_seconds))}` : '';
+  // By the server's clock, which may differ from the browser's.
+  const up = f.uptime_seconds === undefined ? '' : `up ${formatAge(Number(f.uptime_seconds) + performance.now() / 1000 - state.factsAt)}`;
   const generation = last && last.scalars.precis_config_generation ? `config ${last.scalars.precis_config_generation}` : '';
   $('facts').textContent = [f.version && `version ${f.version}`, f.commit, last && last.scalars.isa, up, generation].filter(Boolean).join(' · ');
   document.body.classList.toggle('stale', state.failures > 1);
@@ -352,6 +353,7 @@ async function poll() {
 
 async function loadFacts() {
   state.facts = await (await get('/status.json')).json().catch(() => ({}));
+  state.factsAt = performance.now() / 1000;
   for (const model of state.facts.models || []) (model.attention_backends || []).forEach(colorOf);
 }
 
