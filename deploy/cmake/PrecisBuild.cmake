@@ -19,7 +19,8 @@ add_library(precis_warnings INTERFACE)
 target_compile_options(precis_warnings INTERFACE
   -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
-  target_compile_options(precis_warnings INTERFACE -Wthread-safety)
+  # libstdc++ 12's stable_sort uses what it deprecates itself; GCC's builds keep that warning.
+  target_compile_options(precis_warnings INTERFACE -Wthread-safety -Wno-deprecated-declarations)
 endif()
 
 if(PRECIS_SANITIZE)
@@ -34,10 +35,23 @@ if(PRECIS_BUILD_FUZZERS)
   endif()
   add_compile_options(-fsanitize=fuzzer-no-link)
   if(NOT PRECIS_SANITIZE)
+    set(PRECIS_FUZZER_SANITIZE address,undefined)
     add_compile_options(-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all)
     add_link_options(-fsanitize=address,undefined)
   endif()
 endif()
+
+# precis_generated_code(target): what a generator wrote is not ours to check, and is large: built fast, and without sanitizers
+# (libFuzzer's coverage stays, so that it learns the wire format).
+function(precis_generated_code target)
+  target_compile_options(${target} PRIVATE -O1 -g0)
+  foreach(sanitizers IN LISTS PRECIS_SANITIZE PRECIS_FUZZER_SANITIZE)
+    string(REPLACE "," ";" sanitizers "${sanitizers}")
+    foreach(sanitizer IN LISTS sanitizers)
+      target_compile_options(${target} PRIVATE -fno-sanitize=${sanitizer})
+    endforeach()
+  endforeach()
+endfunction()
 
 # precis_library(NAME SOURCES... DEPENDS...): a static library with root-relative includes.
 function(precis_library name)

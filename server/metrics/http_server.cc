@@ -83,7 +83,6 @@ class BoundedServer final : public httplib::Server {
     stop();
   }
 
- private:
   bool process_and_close_socket(socket_t socket) override {
     if (BoundedPool::refused()) {
       constexpr std::string_view kBusy =
@@ -99,6 +98,7 @@ class BoundedServer final : public httplib::Server {
     return served;
   }
 
+ private:
   const HttpLimits limits_;
   std::atomic<int> waiting_{0};
   std::atomic<bool> stopping_{false};
@@ -158,6 +158,7 @@ class HttpServerImpl final : public HttpServer {
   }
 
   int port() const override { return port_; }
+  void Serve(int socket) override { server_.process_and_close_socket(socket); }
 
  private:
   void AddHeaders() {

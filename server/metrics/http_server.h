@@ -29,6 +29,8 @@ class HttpServer {
                                                            Callbacks callbacks);
   virtual ~HttpServer() = default;  // stops and joins
   virtual int port() const = 0;
+  // Serves a connected stream socket on the caller's thread, within the limits of any connection, and closes it.
+  virtual void Serve(int socket) = 0;
 };
 
 }  // namespace precis::server
