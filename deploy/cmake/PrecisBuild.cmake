@@ -26,6 +26,9 @@ endif()
 if(PRECIS_SANITIZE)
   add_compile_options(-fsanitize=${PRECIS_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${PRECIS_SANITIZE})
+  if(PRECIS_SANITIZE MATCHES address)
+    add_compile_options(-O1 -g1)  # what a report needs; compiling takes much longer than the tests do
+  endif()
 endif()
 
 # Fuzz targets need coverage and sanitizers in every library under them.
@@ -67,6 +70,16 @@ function(precis_library name)
   endif()
 endfunction()
 
+# The targets tests-<label> build what carries a label, so that a stage of tests/run builds no more than it runs.
+function(precis_label_target name)
+  foreach(label IN LISTS ARGN)
+    if(NOT TARGET tests-${label})
+      add_custom_target(tests-${label})
+    endif()
+    add_dependencies(tests-${label} ${name})
+  endforeach()
+endfunction()
+
 # precis_test(NAME LABELS kind... SOURCES... DEPENDS... [TIMEOUT seconds]): a GoogleTest binary, run as one ctest
 # test with the given labels (unit, golden, property, integration, fault, fuzz, page, bench).
 function(precis_test name)
@@ -81,4 +94,5 @@ function(precis_test name)
   endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  precis_label_target(${name} ${ARG_LABELS})
 endfunction()

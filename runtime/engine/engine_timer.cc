@@ -68,7 +68,7 @@ GaugeSnapshot EngineImpl::Gauges() const {
 // One for each model and backend that has requests.
 std::vector<GaugeSnapshot::Share> EngineImpl::Shares() const {
   std::vector<GaugeSnapshot::Share> shares;
-  const auto share_of = [&](const Sequence& sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) -> GaugeSnapshot::Share& {
+  const auto share_of = [&](const Sequence& sequence) ABSL_SHARED_LOCKS_REQUIRED(mu_) -> GaugeSnapshot::Share& {
     const Catalog::Choice& choice = jobs_.at(sequence.id)->choice;
     for (GaugeSnapshot::Share& share : shares) {
       if (share.model == choice.model->name && share.attention_backend == choice.variant->name) return share;
