@@ -1,3 +1,4 @@
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "kernels/attention.h"
@@ -33,6 +34,10 @@ std::string DefaultText(const OptionSpec& spec) {
 std::string YamlScalar(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
+    if (c >= 0 && c < 0x20) {  // as it is, a line break would become a space
+      absl::StrAppendFormat(&out, "\\x%02x", static_cast<unsigned>(c));
+      continue;
+    }
     if (c == '"' || c == '\\') out.push_back('\\');
     out.push_back(c);
   }

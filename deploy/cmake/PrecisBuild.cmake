@@ -81,7 +81,7 @@ function(precis_label_target name)
 endfunction()
 
 # precis_test(NAME LABELS kind... SOURCES... DEPENDS... [TIMEOUT seconds]): a GoogleTest binary, run as one ctest
-# test with the given labels (unit, golden, property, integration, fault, fuzz, page, bench).
+# test with the given labels (unit, golden, property, integration, fault, fuzz, page, bench, simt) and the label "binary".
 function(precis_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPENDS;LABELS" ${ARGN})
   find_package(GTest REQUIRED)
@@ -93,6 +93,6 @@ function(precis_test name)
     set(ARG_TIMEOUT 300)
   endif()
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS};binary" TIMEOUT ${ARG_TIMEOUT})
   precis_label_target(${name} ${ARG_LABELS})
 endfunction()

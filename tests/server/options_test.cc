@@ -138,7 +138,7 @@ TEST_F(OptionsTest, ExperimentsSayTheLineAtFault) {
 
 TEST_F(OptionsTest, DumpReadsBackAsItself) {
   const std::string file = Write("c.yaml",
-                                 "log_file: \"a \\\"b\\\" # c\"\nmodel: [a=b, a=c]\nkv_cache_bytes: 3GiB\nexperiments:\n  - name: e\n    salt: s\n    arms: "
+                                 "log_file: \"a \\\"b\\\" # c\\n\\t\\x01 d\"\nmodel: [a=b, a=c]\nkv_cache_bytes: 3GiB\nexperiments:\n  - name: e\n    salt: s\n    arms: "
                                  "[{name: x, weight: 3, attention_backend: flash}, {name: y, attention_backend: standard, model: a}]\n");
   const auto first = LoadConfiguration({"--config=" + file}, {});
   ASSERT_TRUE(first.ok()) << first.status();
