@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -277,6 +278,27 @@ def test_mutual_tls(start, pki, tool):
          f"--tls-cert={pki.folder}/client.pem", f"--tls-key={pki.folder}/client.key"],
         text=True, capture_output=True, timeout=20)
     assert (result.returncode, result.stdout) == (0, "serving\n"), result.stderr
+
+
+@pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT),
+                                               (signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)])
+def test_a_second_stop_signal_ends_at_once(start, first, second):
+    server = start("--drain-timeout=60s", model=("slow-alibi",)).wait_ready()
+    with SummarizerClient(server.address) as client:
+        endless = GenerationOptions(max_new_tokens=2000, min_new_tokens=2000)
+        with client.stream(Request("text", options=endless), timeout=60) as stream:
+            next(stream)
+            server.process.send_signal(first)
+            server.wait_metric("precis_draining", lambda value: value == 1)
+            next(stream)  # the first signal drains: the request goes on
+            assert server.process.poll() is None
+            began = time.monotonic()
+            server.process.send_signal(second)
+            assert server.wait(10) == 128 + second
+            assert time.monotonic() - began < 5
+            with pytest.raises(Unavailable):
+                for _ in stream:
+                    pass
 
 
 def test_bearer_tokens(start, tool, tmp_path):
