@@ -124,8 +124,8 @@ TEST_P(GpuInvarianceTest, CompanyOrderAndPagesDoNotMatter) {
   }
 }
 
-TEST_P(GpuInvarianceTest, ChunksDoNotMatter) {
-  if (kernel().is_decode) GTEST_SKIP() << "takes one row";
+class GpuPrefillInvarianceTest : public GpuInvarianceTest {};
+TEST_P(GpuPrefillInvarianceTest, ChunksDoNotMatter) {
   const GpuCase c = Case();
   const Batch batch(c, {{210, 210}});
   const std::vector<float> whole = RunPieces(kernel(), c, batch.pieces).rows[0];
@@ -152,8 +152,12 @@ TEST_P(GpuInvarianceTest, OrderOfThreadsDoesNotMatter) {
   simt::SetSeed(1);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GpuInvarianceTest, testing::Combine(testing::ValuesIn(AllKernels()), testing::Bool()),
-                         [](const auto& info) { return std::get<0>(info.param)->name + (std::get<1>(info.param) ? "_alibi" : "_learned"); });
+std::string InvarianceName(const testing::TestParamInfo<GpuInvarianceTest::ParamType>& info) {
+  return std::get<0>(info.param)->name + (std::get<1>(info.param) ? "_alibi" : "_learned");
+}
+INSTANTIATE_TEST_SUITE_P(All, GpuInvarianceTest, testing::Combine(testing::ValuesIn(AllKernels()), testing::Bool()), InvarianceName);
+INSTANTIATE_TEST_SUITE_P(All, GpuPrefillInvarianceTest,
+                         testing::Combine(testing::Values(&FlashPrefillKernel(), &StandardPrefillKernel()), testing::Bool()), InvarianceName);
 
 TEST(GpuFlashDecodeTest, BothWaysOfJoiningSplitsGiveTheSameBits) {
   GpuCase c;
