@@ -1,0 +1,31 @@
+#ifndef PRECIS_KERNELS_BACKWARD_TRAIN_LIST_H_
+#define PRECIS_KERNELS_BACKWARD_TRAIN_LIST_H_
+
+// The functions behind GpuTrainOps, one file each.
+
+#include "kernels/cuda/platform/platform.h"
+#include "kernels/gpu/train_ops.h"
+
+namespace precis::kernels::PRECIS_GPU_NS {
+
+void FlashBackward(const FlashBackwardArgs& args, Stream stream);
+int64_t FlashBackwardWorkspaceBytes(int rows, int heads, int head_dim, bool deterministic);
+void CrossEntropy(const CrossEntropyArgs& args, Stream stream);
+void LayerNormBackward(const LayerNormBackwardArgs& args, Stream stream);
+int64_t LayerNormBackwardWorkspaceBytes(int rows, int width);
+void ActivationBackward(const ActivationBackwardArgs& args, Stream stream);
+void BiasBackward(const BiasBackwardArgs& args, Stream stream);
+int64_t BiasBackwardWorkspaceBytes(int rows, int width);
+void EmbeddingBackward(const EmbeddingBackwardArgs& args, Stream stream);
+void Dropout(const DropoutArgs& args, Stream stream);
+void AdamW(const AdamWArgs& args, Stream stream);
+void SquaredNorm(const SquaredNormArgs& args, Stream stream);
+int64_t SquaredNormWorkspaceBytes(int64_t count);
+void ClipScale(const ClipScaleArgs& args, Stream stream);
+void Transpose(const TransposeArgs& args, Stream stream);
+
+const GpuTrainOps& TrainOps();
+
+}  // namespace precis::kernels::PRECIS_GPU_NS
+
+#endif  // PRECIS_KERNELS_BACKWARD_TRAIN_LIST_H_

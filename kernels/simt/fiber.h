@@ -1,0 +1,42 @@
+#ifndef PRECIS_KERNELS_SIMT_FIBER_H_
+#define PRECIS_KERNELS_SIMT_FIBER_H_
+
+// A stack that can be switched to and away from, on one host thread. Tells the address sanitizer of every switch.
+
+#include <cstddef>
+
+namespace precis::kernels::simt {
+
+class Stack {
+ public:
+  Stack();   // ends the process if the system has no memory
+  ~Stack();
+  Stack(const Stack&) = delete;
+  Stack& operator=(const Stack&) = delete;
+
+  // Sets the stack up so that the first SwitchTo calls entry(argument), which must never return.
+  void Prepare(void (*entry)(void*), void* argument);
+
+  // The host thread's own stack switches to this one, until it calls SwitchBack.
+  void SwitchTo();
+  // Called on this stack. `last`: nobody will switch to it again before the next Prepare.
+  void SwitchBack(bool last);
+
+ private:
+  static void Start();
+
+  char* base_ = nullptr;  // lowest usable byte
+  void* pointer_ = nullptr;
+  void* caller_ = nullptr;
+  void (*entry_)(void*) = nullptr;
+  void* argument_ = nullptr;
+  // For the sanitizer.
+  void* caller_fake_ = nullptr;
+  void* own_fake_ = nullptr;
+  const void* caller_base_ = nullptr;
+  size_t caller_size_ = 0;
+};
+
+}  // namespace precis::kernels::simt
+
+#endif  // PRECIS_KERNELS_SIMT_FIBER_H_
