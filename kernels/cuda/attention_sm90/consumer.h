@@ -25,8 +25,9 @@ class Consumer {
     if (Tuning::kOrdered && group_ == kConsumers - 1) PassToken();
     Softmax softmax(params_.scale);
     Probabilities p;
-    float output[kOutputs];
-    float shrink[2];
+    Output output;
+    Clear(output);
+    Shrink shrink = {{1.0f, 1.0f}, false};
     for (;; item_.Advance()) {
       MbarrierWait(&shared_.item_full[item_.index], item_.phase);
       if (item().head < 0) break;
@@ -51,6 +52,7 @@ class Consumer {
  private:
   static constexpr int kDescriptorRows = 8 * kHeadDim * 2;  // bytes from 8 rows to the next 8
   using Softmax = OnlineSoftmax<Policy, Tuning>;
+  using Output = float[kColumns<Tuning> / 2];
 
   // An item whose last P V is still to be added and whose output is to be stored: the one before item().
   struct Unfinished {
@@ -80,7 +82,7 @@ class Consumer {
   }
 
   // tiles: as far as the group's last row sees; half: it sees only the first half of the last one.
-  PRECIS_DEVICE void Attend(Softmax& softmax, Probabilities& p, float (&output)[kOutputs], float (&shrink)[2], int tiles, bool half) {
+  PRECIS_DEVICE void Attend(Softmax& softmax, Probabilities& p, Output& output, Shrink& shrink, int tiles, bool half) {
     const int open = Min((item().position + group_ * kGroupRows + 1) / kTileKeys, tiles);  // tiles that the first row sees whole
     softmax.Start(Policy::kAlibi ? params_.alibi_slopes[item().head] : 0.0f);
     // One branch around each pipeline of products: ptxas serializes products that are started in branches.
@@ -97,11 +99,13 @@ class Consumer {
     for (; tile < tiles - (half ? 1 : 0); ++tile) Step<true>(softmax, p, output, shrink, tile);
     if (half) Step<true, kTileKeys / 2>(softmax, p, output, shrink, tile);
     Release(&shared_.query_empty[query_.index]);
-    softmax.Finish();
-    StoreLogSumExp(params_, item(), group_ * kGroupRows, row(), lane(), softmax, position());
+    if constexpr (!Tuning::kSumByProduct) {
+      softmax.Finish();
+      StoreLogSumExp(params_, item(), group_ * kGroupRows, row(), lane(), softmax, position());
+      inverse(0) = 1.0f / softmax.sum(0);
+      inverse(1) = 1.0f / softmax.sum(1);
+    }
     unfinished_ = {half ? kTileKeys / 2 : kTileKeys, value_.index};
-    inverse(0) = 1.0f / softmax.sum(0);
-    inverse(1) = 1.0f / softmax.sum(1);
     value_.Advance();
     SkipTiles(tiles);
   }
@@ -117,7 +121,7 @@ class Consumer {
 
   // The first tile of an item, and the last product of the one before, over kKeys keys.
   template <int kKeys>
-  PRECIS_DEVICE void FirstStep(Softmax& softmax, Probabilities& p, float (&output)[kOutputs], float (&shrink)[2], bool masked) {
+  PRECIS_DEVICE void FirstStep(Softmax& softmax, Probabilities& p, Output& output, Shrink& shrink, bool masked) {
     float scores[kScores];
     MbarrierWait(&shared_.key_full[key_.index], key_.phase);
     TakeToken();
@@ -133,20 +137,18 @@ class Consumer {
     int visible[2];
     Visible(visible, 0);
     softmax.template Apply<true, true>(scores, masked, visible, shrink);
-    AwaitNextValues(softmax);
+    AwaitNextValues(softmax, scores);
     if constexpr (kKeys > 0) {
       WgmmaWait<0>();
       HoldRegisters(output);
       StoreUnfinished(output);
     }
     Pack(scores, p);
-    PRECIS_UNROLL
-    for (int i = 0; i < kOutputs; ++i) output[i] = 0.0f;
-    shrink[0] = shrink[1] = 1.0f;
+    Clear(output);
   }
 
   // What is left of the last item, where no other product is to be started with it.
-  PRECIS_DEVICE void Finish(Probabilities& p, float (&output)[kOutputs], const float (&shrink)[2]) {
+  PRECIS_DEVICE void Finish(Probabilities& p, Output& output, const Shrink& shrink) {
     if (unfinished_.keys == kTileKeys) {
       FinishKeys<kTileKeys>(p, output, shrink);
     } else if (unfinished_.keys != 0) {
@@ -154,7 +156,7 @@ class Consumer {
     }
   }
   template <int kKeys>
-  PRECIS_DEVICE void FinishKeys(Probabilities& p, float (&output)[kOutputs], const float (&shrink)[2]) {
+  PRECIS_DEVICE void FinishKeys(Probabilities& p, Output& output, const Shrink& shrink) {
     Rescale(output, shrink);
     StartOutput<kKeys>(p, output, unfinished_.value);
     WgmmaWait<0>();
@@ -162,11 +164,19 @@ class Consumer {
     StoreUnfinished(output);
   }
 
-  PRECIS_DEVICE void StoreUnfinished(const float (&output)[kOutputs]) {
+  PRECIS_DEVICE void StoreUnfinished(const Output& output) {
     Release(&shared_.value_empty[unfinished_.value]);
     const int slot = (item_.index + kItemSlots - 1) % kItemSlots;
     const WorkItem& item = shared_.items[slot];
-    const float inverses[2] = {inverse(0), inverse(1)};
+    float inverses[2];
+    PRECIS_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      if constexpr (Tuning::kSumByProduct) {
+        inverses[half] = 1.0f / output[kHeadDim / 2 + 2 * half];
+      } else {
+        inverses[half] = inverse(half);
+      }
+    }
     StoreOutput(params_, item, group_ * kGroupRows, RowsOf(item), row(), lane(), output, inverses);
     Release(&shared_.item_empty[slot]);
     unfinished_.keys = 0;
@@ -174,22 +184,26 @@ class Consumer {
 
   // Waits for the values of the tile whose softmax has just been computed. The parity is made to depend on the sums of the exponentials, which are never
   // negative: otherwise ptxas moves exponentials below the wait for the running product, which depends on none of them, and so undoes the overlap.
-  PRECIS_DEVICE void AwaitNextValues(const Softmax& softmax) const {
-    int never = 0;
-    if constexpr (Tuning::kPinned) never = Ballot(softmax.sum(0) < 0.0f || softmax.sum(1) < 0.0f) != 0 ? 1 : 0;
+  template <int kCount>
+  PRECIS_DEVICE void AwaitNextValues(const Softmax& softmax, const float (&p)[kCount]) const {
+    const int never = Ballot(softmax.Witness(p) < 0) != 0 ? 1 : 0;
     MbarrierWait(&shared_.value_full[value_.index], value_.phase ^ never);
   }
 
   // Shrinks what was summed before the tile that p belongs to.
-  PRECIS_DEVICE void Rescale(float (&output)[kOutputs], const float (&shrink)[2]) const {
-    if (Tuning::kSlack > 0 && Ballot(shrink[0] != 1.0f || shrink[1] != 1.0f) == 0) return;
+  PRECIS_DEVICE static void Rescale(Output& output, const Shrink& shrink) {
+    if (!shrink.needed) return;
     PRECIS_UNROLL
-    for (int i = 0; i < kOutputs; ++i) output[i] *= shrink[(i / 2) % 2];
+    for (int i = 0; i < kColumns<Tuning> / 2; ++i) output[i] *= shrink.factor[(i / 2) % 2];
+  }
+  PRECIS_DEVICE static void Clear(Output& output) {
+    PRECIS_UNROLL
+    for (int i = 0; i < kColumns<Tuning> / 2; ++i) output[i] = 0.0f;
   }
 
   // One tile, or its first kKeys keys where no row of the group sees more.
   template <bool kMasked, int kKeys = kTileKeys>
-  PRECIS_DEVICE void Step(Softmax& softmax, Probabilities& p, float (&output)[kOutputs], float (&shrink)[2], int tile) {
+  PRECIS_DEVICE void Step(Softmax& softmax, Probabilities& p, Output& output, Shrink& shrink, int tile) {
     float scores[kKeys / 2];
     const int previous = value_.index;
     MbarrierWait(&shared_.key_full[key_.index], key_.phase);
@@ -205,7 +219,7 @@ class Consumer {
     int visible[2] = {0, 0};
     if constexpr (kMasked) Visible(visible, tile);
     softmax.template Apply<kMasked, false>(scores, kMasked, visible, shrink);
-    AwaitNextValues(softmax);
+    AwaitNextValues(softmax, scores);
     WgmmaWait<0>();
     HoldRegisters(output);
     Release(&shared_.value_empty[previous]);
@@ -240,12 +254,14 @@ class Consumer {
   }
 
   template <int kKeys = kTileKeys>
-  PRECIS_DEVICE void StartOutput(const Probabilities& p, float (&output)[kOutputs], int stage) const {
-    const uint64_t values = SharedDescriptor(shared_.values[stage], kTileBytes, kDescriptorRows, Swizzle::k128);
+  PRECIS_DEVICE void StartOutput(const Probabilities& p, Output& output, int stage) const {
+    // The distance from the first 64 columns to the next ones is that to the columns of ones, less by each step along the keys.
+    const uint64_t values =
+        SharedDescriptor(shared_.values[stage], static_cast<int>(shared_.ones - shared_.values[stage]), kDescriptorRows, Swizzle::k128);
     WgmmaFence();
     PRECIS_UNROLL
     for (int step = 0; step < kKeys / 16; ++step) {
-      WgmmaRS<kHeadDim, true>(output, p.fragment[step], values + step * kStepAlongKeys, true);
+      WgmmaRS<kColumns<Tuning>, true>(output, p.fragment[step], values + static_cast<uint64_t>(step * kStepAlongKeys), true);
     }
     WgmmaCommit();
   }
@@ -263,8 +279,9 @@ class Consumer {
     Release(&shared_.key_empty[key_.index]);
     key_.Advance();
   }
-  static constexpr uint64_t kStepAlongRow = 16 * 2 / 16;                // 16 elements on, in the descriptor's units of 16 bytes
-  static constexpr uint64_t kStepAlongKeys = 16 * kHeadDim * 2 / 16;  // 16 rows on
+  static constexpr uint64_t kStepAlongRow = 16 * 2 / 16;  // 16 elements on, in the descriptor's units of 16 bytes
+  static constexpr int64_t kRowsAlongKeys = 16 * kHeadDim * 2 / 16;
+  static constexpr int64_t kStepAlongKeys = kRowsAlongKeys - (Tuning::kSumByProduct ? kRowsAlongKeys << 16 : 0);  // start and distance
 
   const FlashParams& params_;
   SharedBlock& shared_;

@@ -36,7 +36,8 @@ PRECIS_DEVICE void TransposeQuad(uint32_t (&r)[4], int lane) {
 }
 
 // Rows row and row + 8 of a group of `rows` rows that starts at row `first` of the item.
-PRECIS_DEVICE void StoreOutput(const FlashParams& params, const WorkItem& item, int first, int rows, int row, int lane, const float (&output)[kOutputs],
+template <int kCount>
+PRECIS_DEVICE void StoreOutput(const FlashParams& params, const WorkItem& item, int first, int rows, int row, int lane, const float (&output)[kCount],
                                const float (&inverse)[2]) {
   PRECIS_UNROLL
   for (int half = 0; half < 2; ++half) {

@@ -8,13 +8,12 @@
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 // What was chosen by measurement: see kernels/lab/NOTES.md.
-template <int kEighths, bool kToken, int kLag = 0, bool kPin = true, bool kRescaleLate = true, bool kHalf = true>
+template <int kEighths, bool kToken, bool kSums, int kStride = 1, bool kHalf = true>
 struct TuningOf {
   static constexpr int kPolynomialEighths = kEighths;  // of the odd columns' exponentials by polynomial
   static constexpr bool kOrdered = kToken;             // warpgroups start their products in turn
-  static constexpr int kSlack = kLag;                  // how far (as a power of 2) a row's reference may lag behind its maximum
-  static constexpr bool kPinned = kPin;                // the softmax is held above the wait for the running product
-  static constexpr bool kLate = kRescaleLate;          // outputs are rescaled while the next scores are computed
+  static constexpr bool kSumByProduct = kSums;         // sums of probabilities by a column of ones beside the values; no log-sum-exp
+  static constexpr int kWitnessStride = kStride;       // of the exponentials that the wait for values is tied to
   static constexpr bool kHalfTiles = kHalf;            // the last tile is cut to 64 keys where that is enough
 };
 
@@ -55,6 +54,11 @@ PRECIS_KERNEL(kThreads, 1) FlashForwardSm90(const PRECIS_GRID_CONSTANT FlashPara
     PrefetchTensorMap(&params.query_map);
     PrefetchTensorMap(&params.cache_map);
     InitializeBarriers(shared);
+  }
+  if constexpr (Tuning::kSumByProduct) {
+    const Vec16 ones = {{0x3F803F80u, 0x3F803F80u, 0x3F803F80u, 0x3F803F80u}};
+    for (int i = static_cast<int>(threadIdx.x) * 16; i < static_cast<int>(sizeof(shared.ones)); i += kThreads * 16) Store16(shared.ones + i, ones);
+    FenceProxyAsync();
   }
   SyncThreads();
   GridDependencyWait();

@@ -78,6 +78,7 @@ struct SharedBlock {
   alignas(1024) char query[kQueryBuffers][kConsumers][kGroupBytes];
   char keys[kStages][kTileBytes];
   char values[kStages][kTileBytes];
+  alignas(1024) char ones[16 * kHeadDim * 2];  // 16 rows of ones beside the values
   float inverse_sums[2][kConsumers * kWarpgroup];
   WorkItem items[kItemSlots];
   ScheduleState schedule;

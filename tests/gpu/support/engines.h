@@ -17,6 +17,7 @@ struct AttentionEngine {
   std::function<void(const kernels::GpuAttentionArgs&, cudaStream_t)> run;
   bool tuned_variant = false;  // timed only with --variants
   bool any_head_dim = false;   // else 64 only
+  bool log_sum_exp = true;  // writes it
   bool materialised = false;   // scores in memory: timed up to 4096 only
 };
 const std::vector<AttentionEngine>& AttentionEngines();
