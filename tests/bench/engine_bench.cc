@@ -42,12 +42,13 @@ struct Flags {
   std::string model, weights = "auto", backend, isa = "auto";
   std::vector<std::string> points = {"P1_512", "P1_1000", "P2", "P3_8", "P3_16"};
   int threads = 2, runs = 5;
+  double seconds = 20;
 };
 
 [[noreturn]] void Usage(int status) {
   std::cerr << "usage: precis-engine-bench --model=DIR [--weights=auto|f32|bf16|int8] [--backend=NAME] [--isa=auto|portable|avx2|avx512]\n"
-               "         [--threads=2] [--runs=5] [--points=P1_512,P1_1000,P2,P3_8,P3_16]\n"
-               "Any P1_N and P3_N work. Example:\n"
+               "         [--threads=2] [--runs=5] [--seconds=20] [--points=P1_512,P1_1000,P2,P3_8,P3_16]\n"
+               "A point is measured --runs times, but no further run begins after --seconds. Any P1_N and P3_N work. Example:\n"
                "  precis-engine-bench --model=/tmp/gpt2-124m --weights=bf16 --points=P1_512,P2\n";
   std::exit(status);
 }
@@ -63,6 +64,7 @@ Flags ParseFlags(int argc, char** argv) {
     else if (parts[0] == "--isa") flags.isa = value;
     else if (parts[0] == "--threads") flags.threads = std::atoi(value.c_str());
     else if (parts[0] == "--runs") flags.runs = std::atoi(value.c_str());
+    else if (parts[0] == "--seconds") flags.seconds = std::atof(value.c_str());
     else if (parts[0] == "--points") flags.points = absl::StrSplit(value, ',');
     else Usage(parts[0] == "--help" ? 0 : 2);
   }
@@ -118,11 +120,11 @@ class Bench {
   void Run(const std::string& point) {
     int number = 0;
     if (std::sscanf(point.c_str(), "P1_%d", &number) == 1) {
-      Emit(point, Times(7, [&] { Generate(1, number, 1); }), {{"tokens", number}});
+      Emit(point, Times(1, [&] { Generate(1, number, 1); }), {{"tokens", number}});
     } else if (point == "P2") {
       Emit(point, DecodeTimes(), {{"tokens", 64}});
     } else if (std::sscanf(point.c_str(), "P3_%d", &number) == 1) {
-      Emit(point, Times(3, [&] { Generate(number, 512, 64); }), {{"requests", number}});
+      Emit(point, Times(0, [&] { Generate(number, 512, 64); }), {{"requests", number}});
     } else {
       Usage(2);
     }
@@ -132,10 +134,11 @@ class Bench {
   static double Seconds(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
   template <typename Body>
-  std::vector<double> Times(int runs, Body body) {
-    body();
+  std::vector<double> Times(int warm, Body body) {
+    for (int i = 0; i < warm; ++i) body();
     std::vector<double> times;
-    for (int i = 0; i < std::max(runs, flags_.runs); ++i) {
+    const auto start = Clock::now();
+    while (times.empty() || (static_cast<int>(times.size()) < flags_.runs && Seconds(start) < flags_.seconds)) {
       const auto begin = Clock::now();
       body();
       times.push_back(Seconds(begin));
@@ -144,9 +147,9 @@ class Bench {
   }
 
   std::vector<double> DecodeTimes() {
-    std::vector<double> first = Times(7, [&] { Generate(1, 512, 1); });
+    std::vector<double> first = Times(1, [&] { Generate(1, 512, 1); });
     std::sort(first.begin(), first.end());
-    std::vector<double> times = Times(5, [&] { Generate(1, 512, 65); });
+    std::vector<double> times = Times(1, [&] { Generate(1, 512, 65); });
     for (double& time : times) time -= first[first.size() / 2];
     return times;
   }
@@ -172,13 +175,14 @@ class Bench {
     done.Wait();
   }
 
-  // Random text of exactly `tokens` tokens.
+  // Random text of exactly `tokens` tokens: words while many are missing, then single characters.
   std::string Document(int tokens) {
     std::string text;
     int missing = tokens;
     while (missing > 0) {
       std::string next = text;
-      for (int i = 0; i < std::max(1, missing / 8); ++i) {
+      if (missing < 16) next += "abcdefghijklmnopqrstuvwxyz .,;!?"[random_() % 32];
+      for (int words = missing / 16; words > 0; --words) {
         next += ' ';
         for (int letters = 1 + random_() % 7; letters > 0; --letters) next += static_cast<char>('a' + random_() % 26);
       }

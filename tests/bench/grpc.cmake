@@ -1,0 +1,5 @@
+add_executable(precis-grpc-bench ${CMAKE_CURRENT_LIST_DIR}/grpc_bench.cc)
+target_include_directories(precis-grpc-bench PRIVATE ${PROJECT_SOURCE_DIR})
+target_link_libraries(precis-grpc-bench PRIVATE precis_server_lib precis_client precis_warnings)
+add_test(NAME grpc_bench_smoke COMMAND precis-grpc-bench --model=${PROJECT_SOURCE_DIR}/deploy/models/precis-small-learned --calls=5)
+set_tests_properties(grpc_bench_smoke PROPERTIES LABELS bench TIMEOUT 120)
