@@ -1,0 +1,28 @@
+#include "kernels/cuda/ops_list.h"
+
+namespace precis::kernels::PRECIS_GPU_NS {
+namespace {
+
+constexpr int64_t kLibraryWorkspace = int64_t{32} << 20;
+constexpr int kDecodeRows = 16;
+
+bool Aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+
+}  // namespace
+
+bool GemmTakes(const GemmArgs& args) {
+  if (args.x_type != GpuType::kBf16 || args.w_type == GpuType::kF32) return false;
+  return args.k % (args.w_type == GpuType::kI8 ? 16 : 8) == 0 && args.x_stride % 8 == 0 && Aligned(args.x) && Aligned(args.w);
+}
+
+void Gemm(const GemmArgs& args, Stream stream) {
+  if (args.m == 0 || args.n == 0) return;
+  // Few rows are bound by reading w: our own kernel starts that before its turn, which the library's don't.
+  if (args.mode == GemmMode::kFast && args.m > kDecodeRows && GemmLibrary(args, stream)) return;
+  if (!GemmTakes(args)) return GemmSimple(args, stream);
+  args.m <= kDecodeRows ? GemmDecode(args, stream) : GemmTile(args, stream);
+}
+
+int64_t GemmWorkspaceBytes(int /*m*/, int /*n*/, int /*k*/, GemmMode mode) { return mode == GemmMode::kFast ? kLibraryWorkspace : 0; }
+
+}  // namespace precis::kernels::PRECIS_GPU_NS

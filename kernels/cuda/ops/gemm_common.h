@@ -1,0 +1,64 @@
+#ifndef PRECIS_KERNELS_CUDA_OPS_GEMM_COMMON_H_
+#define PRECIS_KERNELS_CUDA_OPS_GEMM_COMMON_H_
+
+// What the product kernels share, so that each gives the same bits. An element of y is
+//   split(0) + split(1) + ...,  split(i) = a chain of m16n8k16 products over k in [128 i, 128 i + 128), from zero
+// whatever the shape of the tile. Within 32 values of k, lane t of a row holds k = 8t .. 8t + 7 (16 bytes in memory); the first product takes 8t .. 8t + 3, the
+// second 8t + 4 .. 8t + 7. Which k a product calls "first" is free as long as both operands agree, and so both are read 16 bytes at a time.
+
+#include "kernels/cuda/element_io.h"
+#include "kernels/cuda/ops/activation.h"
+#include "kernels/cuda/platform/launch.h"
+#include "kernels/cuda/platform/ptx.h"
+#include "kernels/gpu/gpu_ops.h"
+
+namespace precis::kernels::PRECIS_GPU_NS {
+
+inline constexpr int kSplit = 128;  // values of k
+
+// Eight values of k of one row (a lane's share of 32): words of two bf16.
+struct Eight {
+  uint32_t w[4];
+};
+
+PRECIS_DEVICE Eight ToEight(const Vec16& v) { return {{v.w[0], v.w[1], v.w[2], v.w[3]}}; }
+
+// Eight int8 as bf16, exactly.
+PRECIS_DEVICE Eight ToEight(uint64_t bytes) {
+  Eight r;
+  PRECIS_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const int8_t lo = static_cast<int8_t>(bytes >> (16 * i)), hi = static_cast<int8_t>(bytes >> (16 * i + 8));
+    r.w[i] = PackBf16(static_cast<float>(lo), static_cast<float>(hi));
+  }
+  return r;
+}
+
+// d += the products over 32 values of k: `low` is row lane / 4 of A, `high` row lane / 4 + 8, `b` column lane / 4 of B.
+PRECIS_DEVICE void Multiply32(float (&d)[4], const Eight& low, const Eight& high, const Eight& b) {
+  PRECIS_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t a_words[4] = {low.w[2 * i], high.w[2 * i], low.w[2 * i + 1], high.w[2 * i + 1]};
+    const uint32_t b_words[2] = {b.w[2 * i], b.w[2 * i + 1]};
+    MmaBf16(d, a_words, b_words);
+  }
+}
+
+// The end of every product: y[m][n] from the sum over k.
+PRECIS_DEVICE void StoreOutput(const GemmArgs& p, int m, int n, float sum) {
+  if (m >= p.m || n >= p.n) return;
+  if (p.w_type == GpuType::kI8) sum *= p.w_scale[n];
+  if (p.bias != nullptr) sum += p.bias[n];
+  sum = Activate(sum, p.activation);
+  const int64_t at = m * p.y_stride + n;
+  if (p.y_type == GpuType::kBf16) {
+    static_cast<Bf16*>(p.y)[at] = ToBf16(sum);
+  } else {
+    float* y = static_cast<float*>(p.y) + at;
+    *y = p.accumulate ? *y + sum : sum;
+  }
+}
+
+}  // namespace precis::kernels::PRECIS_GPU_NS
+
+#endif  // PRECIS_KERNELS_CUDA_OPS_GEMM_COMMON_H_

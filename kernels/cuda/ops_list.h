@@ -1,0 +1,36 @@
+#ifndef PRECIS_KERNELS_CUDA_OPS_LIST_H_
+#define PRECIS_KERNELS_CUDA_OPS_LIST_H_
+
+// The functions behind GpuOps, one file each; kernels/gpu/gpu_ops.h says what they compute. They only enqueue. Attention: attention/attention_ops.h,
+// attention_sm90/flash_sm90.h.
+
+#include <cstdint>
+
+#include "kernels/cuda/platform/platform.h"
+#include "kernels/gpu/gpu_ops.h"
+
+namespace precis::kernels::PRECIS_GPU_NS {
+
+void Embed(const EmbedArgs& args, Stream stream);
+void LayerNorm(const LayerNormArgs& args, Stream stream);
+void Sample(const GpuSampleArgs& args, Stream stream);
+int64_t SampleWorkspaceBytes(int rows, int vocab);
+
+// Products. Gemm chooses among the others.
+void Gemm(const GemmArgs& args, Stream stream);
+int64_t GemmWorkspaceBytes(int m, int n, int k, GemmMode mode);
+// Any size and type, one fused multiply-add after the other: the f32 mode, and sizes that the others don't take.
+void GemmSimple(const GemmArgs& args, Stream stream);
+// bf16 activations, k a multiple of 8 (int8 weights: 16), rows 16-byte aligned. Both give the same bits.
+void GemmTile(const GemmArgs& args, Stream stream);
+void GemmDecode(const GemmArgs& args, Stream stream);  // m <= 16
+bool GemmTakes(const GemmArgs& args);
+// cuBLASLt. False where there is none, or it has no algorithm for these arguments: nothing was enqueued then.
+bool GemmLibrary(const GemmArgs& args, Stream stream);
+
+// The table for a device of this compute capability.
+const GpuOps& Ops(int compute_major);
+
+}  // namespace precis::kernels::PRECIS_GPU_NS
+
+#endif  // PRECIS_KERNELS_CUDA_OPS_LIST_H_

@@ -1,0 +1,41 @@
+#include "kernels/cuda/ops_list.h"
+
+#include "kernels/cuda/attention/attention_ops.h"
+#include "kernels/cuda/attention_sm90/flash_sm90.h"
+
+namespace precis::kernels::PRECIS_GPU_NS {
+namespace {
+
+void FlashPrefillHopper(const GpuAttentionArgs& args, Stream stream) {
+  FlashPrefillSm90Takes(args) ? FlashPrefillSm90(args, stream) : FlashPrefillSm80(args, stream);
+}
+
+constexpr GpuOps Table(void (*flash_prefill)(const GpuAttentionArgs&, Stream)) {
+  return {
+      .embed = Embed,
+      .layer_norm = LayerNorm,
+      .gemm = Gemm,
+      .gemm_workspace_bytes = GemmWorkspaceBytes,
+      .write_kv = WriteKv,
+      .flash_prefill = flash_prefill,
+      .standard_prefill = StandardPrefill,
+      .standard_workspace_bytes = StandardWorkspaceBytes,
+      .standard_chunk_rows = StandardChunkRows,
+      .flash_decode = FlashDecode,
+      .standard_decode = StandardDecode,
+      .decode_workspace_bytes = DecodeWorkspaceBytes,
+      .sample = Sample,
+      .sample_workspace_bytes = SampleWorkspaceBytes,
+  };
+}
+
+}  // namespace
+
+// wgmma exists on compute capability 9.x alone.
+const GpuOps& Ops(int compute_major) {
+  static constexpr GpuOps kAmpere = Table(FlashPrefillSm80);
+  static constexpr GpuOps kHopper = Table(FlashPrefillHopper);
+  return compute_major == 9 ? kHopper : kAmpere;
+}
+
+}  // namespace precis::kernels::PRECIS_GPU_NS
