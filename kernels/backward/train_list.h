@@ -3,8 +3,12 @@
 
 // The functions behind GpuTrainOps, one file each.
 
-#include "kernels/cuda/platform/platform.h"
 #include "kernels/gpu/train_ops.h"
+
+// Tests that include no kernel code define the namespace themselves.
+#ifndef PRECIS_GPU_NS
+#include "kernels/cuda/platform/platform.h"
+#endif
 
 namespace precis::kernels::PRECIS_GPU_NS {
 

@@ -1,6 +1,7 @@
 #include "kernels/simt/block.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -14,7 +15,9 @@ namespace {
 thread_local Context* current = nullptr;
 
 std::string Triple(const Index3& i) {
-  return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
+  char text[48];
+  std::snprintf(text, sizeof(text), "(%u, %u, %u)", i.x, i.y, i.z);
+  return text;
 }
 std::string Place(Site site) {
   const std::string file = site.file_name();

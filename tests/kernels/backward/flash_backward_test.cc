@@ -1,12 +1,15 @@
 // Gradients of flash attention, run by the SIMT device, against the f64 oracle. Gate: error at most 3 times that of a plain bf16 computation of the same
 // formulas (probabilities and dS rounded to bf16 for the products, as matrix units want them), plus the rounding of the reference itself.
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "kernels/attention.h"
+#define PRECIS_GPU_NS simt
 #include "kernels/backward/train_list.h"
 #include "tests/oracle/backward.h"
 #include "tests/oracle/oracle.h"

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#define PRECIS_GPU_NS simt
 #include "kernels/backward/train_list.h"
 #include "tests/oracle/backward.h"
 #include "tests/oracle/oracle.h"
