@@ -24,6 +24,7 @@ using Checks = std::vector<Check>;
 
 void AddAttentionForwardChecks(Checks& checks);
 void AddAttentionDecodeChecks(Checks& checks);
+void AddOpsChecks(Checks& checks);
 
 }  // namespace precis::gpu_test
 

@@ -17,6 +17,7 @@ int RunChecks(const std::string& filter, bool list) {
   Checks checks;
   AddAttentionForwardChecks(checks);
   AddAttentionDecodeChecks(checks);
+  AddOpsChecks(checks);
   int passed = 0, failed = 0, skipped = 0;
   for (const Check& check : checks) {
     if (check.name.find(filter) == std::string::npos) continue;

@@ -1,0 +1,161 @@
+#include "tests/kernels/gpu/gpu_ops_fixture.h"
+
+namespace precis::kernels {
+namespace {
+
+double Activated(double x, GpuActivation a) {
+  switch (a) {
+    case GpuActivation::kNone: return x;
+    case GpuActivation::kGeluTanh: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case GpuActivation::kGeluErf: return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case GpuActivation::kRelu: return x < 0 ? 0 : x;
+    case GpuActivation::kSilu: return x / (1 + std::exp(-x));
+    case GpuActivation::kQuickGelu: return x / (1 + std::exp(-1.702 * x));
+  }
+  return x;
+}
+
+struct GemmCase {
+  int m, n, k;
+  GpuType x = GpuType::kBf16, w = GpuType::kBf16, y = GpuType::kF32;
+  GpuActivation activation = GpuActivation::kNone;
+  bool bias = true;
+  bool accumulate = false;
+  int x_pad = 8, y_pad = 3;  // between rows
+};
+
+class GpuGemmTest : public GpuOpsTest {
+ protected:
+  struct Data {
+    std::vector<float> x, w, bias, scale, y;  // w before the scale
+  };
+
+  Data MakeData(const GemmCase& c) {
+    Data d;
+    d.x = Random(static_cast<size_t>(c.m) * (c.k + c.x_pad), c.x);
+    d.w = Random(static_cast<size_t>(c.n) * c.k, c.w == GpuType::kI8 ? GpuType::kF32 : c.w, c.w == GpuType::kI8 ? 40 : 1);
+    if (c.w == GpuType::kI8) {
+      for (float& v : d.w) v = std::round(std::min(127.0f, std::max(-127.0f, v)));
+    }
+    for (int m = 0; m < c.m; ++m) {  // what lies between rows must not be read
+      for (int i = 0; i < c.x_pad; ++i) d.x[static_cast<size_t>(m) * (c.k + c.x_pad) + c.k + i] = NAN;
+    }
+    d.bias = Random(c.n, GpuType::kF32);
+    d.scale = Random(c.n, GpuType::kF32, 0.02f);
+    d.y = Random(static_cast<size_t>(c.m) * (c.n + c.y_pad), c.y);
+    return d;
+  }
+
+  std::vector<float> Run(const GemmCase& c, const Data& d) {
+    void* w;
+    if (c.w == GpuType::kI8) {
+      w = Put(std::vector<int8_t>(d.w.begin(), d.w.end()));
+    } else {
+      w = PutAs(d.w, c.w);
+    }
+    void* y = PutAs(d.y, c.y);
+    ops_.gemm({.x = PutAs(d.x, c.x), .x_stride = c.k + c.x_pad, .w = w, .w_scale = c.w == GpuType::kI8 ? Put(d.scale) : nullptr,
+               .bias = c.bias ? Put(d.bias) : nullptr, .y = y, .y_stride = c.n + c.y_pad, .m = c.m, .n = c.n, .k = c.k, .x_type = c.x, .w_type = c.w, .y_type = c.y,
+               .activation = c.activation, .accumulate = c.accumulate, .mode = GemmMode::kInvariant, .workspace = nullptr, .workspace_bytes = 0}, Stream{});
+    EXPECT_TRUE(device_->Synchronize(Stream{}).ok()) << device_->Synchronize(Stream{});
+    return Get(y, d.y.size(), c.y);
+  }
+
+  // Against fp64: f32 accumulation's error, and the rounding of the result.
+  void ExpectGemm(const GemmCase& c) {
+    SCOPED_TRACE(testing::Message() << c.m << " x " << c.n << " x " << c.k << " types " << int(c.x) << int(c.w) << int(c.y) << " activation " << int(c.activation));
+    const Data d = MakeData(c);
+    const std::vector<float> y = Run(c, d);
+    for (int m = 0; m < c.m; ++m) {
+      for (int n = 0; n < c.n + c.y_pad; ++n) {
+        const size_t at = static_cast<size_t>(m) * (c.n + c.y_pad) + n;
+        if (n >= c.n) {
+          ASSERT_EQ(y[at], d.y[at]) << "written between rows";
+          continue;
+        }
+        double sum = 0, size = 0;
+        for (int k = 0; k < c.k; ++k) {
+          const double product = double{d.x[static_cast<size_t>(m) * (c.k + c.x_pad) + k]} * d.w[static_cast<size_t>(n) * c.k + k];
+          sum += product;
+          size += std::abs(product);
+        }
+        if (c.w == GpuType::kI8) {
+          sum *= d.scale[n];
+          size *= std::abs(d.scale[n]);
+        }
+        double want = Activated(sum + (c.bias ? d.bias[n] : 0), c.activation);
+        if (c.accumulate) want += d.y[at];
+        const double allowed = 1e-6 * (size + 1) + (c.y == GpuType::kBf16 ? std::abs(want) / 256 : std::abs(want) * 1e-6);
+        ASSERT_NEAR(y[at], want, allowed) << m << " " << n;
+      }
+    }
+  }
+};
+
+TEST_F(GpuGemmTest, EveryShapeOfTile) {
+  for (int m : {1, 8, 9, 16, 17, 32, 33, 64, 65}) ExpectGemm({.m = m, .n = 37, .k = 264});
+  ExpectGemm({.m = 3, .n = 100, .k = 1160});       // more splits than warps, shared by them unevenly
+  ExpectGemm({.m = 130, .n = 72, .k = 136});
+}
+
+TEST_F(GpuGemmTest, ManyTilesAndWideHeads) {
+  ExpectGemm({.m = 2, .n = 8200, .k = 32});       // wide: 32 columns a block
+  ExpectGemm({.m = 1281, .n = 1154, .k = 8, .y = GpuType::kBf16});  // 128 x 128 tiles
+}
+
+TEST_F(GpuGemmTest, Int8Weights) {
+  for (int m : {1, 12, 20, 40}) ExpectGemm({.m = m, .n = 41, .k = 208, .w = GpuType::kI8});
+  ExpectGemm({.m = 5, .n = 20, .k = 40, .w = GpuType::kI8});  // rows not 16-byte aligned
+}
+
+TEST_F(GpuGemmTest, Epilogues) {
+  using enum GpuActivation;
+  for (auto a : {kNone, kGeluTanh, kGeluErf, kRelu, kSilu, kQuickGelu}) {
+    ExpectGemm({.m = 4, .n = 24, .k = 64, .y = GpuType::kBf16, .activation = a});
+    ExpectGemm({.m = 20, .n = 24, .k = 64, .activation = a, .bias = false, .accumulate = true});
+  }
+}
+
+TEST_F(GpuGemmTest, OtherTypesAndSizes) {
+  ExpectGemm({.m = 19, .n = 21, .k = 33, .x = GpuType::kF32, .w = GpuType::kF32, .accumulate = true, .x_pad = 1});
+  ExpectGemm({.m = 7, .n = 18, .k = 50, .x = GpuType::kF32, .w = GpuType::kI8});
+  ExpectGemm({.m = 7, .n = 18, .k = 50, .y = GpuType::kBf16, .x_pad = 1});  // k no multiple of 8
+  ExpectGemm({.m = 0, .n = 18, .k = 64});
+}
+
+// A row's bits are the same whatever the number of rows, and so whatever the kernel and the tile.
+TEST_F(GpuGemmTest, RowsDoNotDependOnTheBatch) {
+  for (GpuType w : {GpuType::kBf16, GpuType::kI8}) {
+    const GemmCase all = {.m = 70, .n = 72, .k = 400, .w = w, .y_pad = 0};
+    const Data d = MakeData(all);
+    const std::vector<float> y = Run(all, d);
+    for (int m : {1, 7, 16, 30, 64}) {
+      for (int first : {0, 70 - m}) {
+        GemmCase part = all;
+        part.m = m;
+        Data p = d;
+        p.x.assign(d.x.begin() + first * (all.k + all.x_pad), d.x.begin() + (first + m) * (all.k + all.x_pad));
+        p.y.resize(static_cast<size_t>(m) * all.n);
+        const std::vector<float> got = Run(part, p);
+        ASSERT_EQ(0, std::memcmp(got.data(), y.data() + static_cast<size_t>(first) * all.n, got.size() * 4)) << m << " rows from " << first;
+      }
+    }
+  }
+}
+
+// The shape of 128 x 128 tiles against the decode kernel.
+TEST_F(GpuGemmTest, LargeTilesGiveTheSameBits) {
+  const GemmCase all = {.m = 1152, .n = 1154, .k = 136, .y_pad = 0};
+  const Data d = MakeData(all);
+  const std::vector<float> y = Run(all, d);
+  GemmCase part = all;
+  part.m = 3;
+  Data p = d;
+  p.x.assign(d.x.begin() + 500 * (all.k + all.x_pad), d.x.begin() + 503 * (all.k + all.x_pad));
+  p.y.resize(static_cast<size_t>(3) * all.n);
+  const std::vector<float> got = Run(part, p);
+  EXPECT_EQ(0, std::memcmp(got.data(), y.data() + static_cast<size_t>(500) * all.n, got.size() * 4));
+}
+
+}  // namespace
+}  // namespace precis::kernels
