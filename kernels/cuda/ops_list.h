@@ -25,6 +25,10 @@ void GemmSimple(const GemmArgs& args, Stream stream);
 void GemmTile(const GemmArgs& args, Stream stream);
 void GemmDecode(const GemmArgs& args, Stream stream);  // m <= 16
 bool GemmTakes(const GemmArgs& args);
+void FusedNormGemm(const GemmArgs& args, Stream stream);
+bool FusedNormGemmTakes(const GemmArgs& args);
+// y = activation(y + bias), [m][n] in bf16 or f32: after a product of the library.
+void BiasActivation(const GemmArgs& args, Stream stream);
 // cuBLASLt. False where there is none, or it has no algorithm for these arguments: nothing was enqueued then.
 bool GemmLibrary(const GemmArgs& args, Stream stream);
 

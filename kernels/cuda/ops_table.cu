@@ -26,6 +26,8 @@ constexpr GpuOps Table(void (*flash_prefill)(const GpuAttentionArgs&, Stream)) {
       .decode_workspace_bytes = DecodeWorkspaceBytes,
       .sample = Sample,
       .sample_workspace_bytes = SampleWorkspaceBytes,
+      .fused_norm_gemm = FusedNormGemm,
+      .fused_norm_gemm_takes = FusedNormGemmTakes,
   };
 }
 

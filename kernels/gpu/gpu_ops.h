@@ -60,6 +60,12 @@ struct GemmArgs {
   GemmMode mode;
   void* workspace;  // gemm_workspace_bytes
   int64_t workspace_bytes;
+  // bias again, in bf16, or null: in kFast mode the library adds it itself where y is bf16; without it a pass of our own does.
+  const void* bias_bf16 = nullptr;
+  // For fused_norm_gemm: x is f32 [m][k], normalised by these (LayerNormArgs) and rounded to bf16 before the product.
+  const float* norm_gain = nullptr;
+  const float* norm_bias = nullptr;
+  float norm_epsilon = 0;
 };
 
 // One layer of the paged cache: keys of (page, head, token) at keys + page * page_stride + ((head * 16 + token) * head_dim) * size; values alike.
@@ -89,7 +95,8 @@ struct GpuSequences {
   int max_query;
   int max_context;
   int total_queries;
-  // Host memory: query_count and context_length again, or null. With them standard_prefill's library products have exact shapes, not the bounds'.
+  // Host memory: the three arrays again, or null. standard_prefill uses the library's products (GemmMode::kFast) only with them: its shapes are the host's.
+  const int32_t* host_query_begin = nullptr;
   const int32_t* host_query_count = nullptr;
   const int32_t* host_context_length = nullptr;
 };
@@ -165,6 +172,9 @@ struct GpuOps {
   int64_t (*decode_workspace_bytes)(int heads, int head_dim, int sequences, int max_context);
   void (*sample)(const GpuSampleArgs&, Stream);
   int64_t (*sample_workspace_bytes)(int rows, int vocab);
+  // layer_norm and gemm in one launch, with the same bits as the two: for the few rows of a decode step. Only where fused_norm_gemm_takes.
+  void (*fused_norm_gemm)(const GemmArgs&, Stream);
+  bool (*fused_norm_gemm_takes)(const GemmArgs&);
 };
 
 }  // namespace precis::kernels

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/gpu/bench.h"
@@ -60,6 +61,12 @@ void BenchDecodeStep(const BenchOptions& options, std::vector<Record>& records) 
       const Timing time = TimeCalls([&](cudaStream_t stream, int) { model.Step(stream); }, 1, options.quick ? 15 : 51);
       const std::string row = mode == GemmMode::kFast ? "precis flash, fast" : "precis flash, batch-invariant";
       records.push_back({"decode step of GPT-2 124M, 932 tokens of context", row, std::to_string(sequences), "us", time.median_us, time, "in a graph"});
+      for (const auto& [name, part] : {std::pair("products", DecodeModel::kProducts), std::pair("cache write", DecodeModel::kWriteKv),
+                                       std::pair("attention", DecodeModel::kAttention), std::pair("head and arg-max", DecodeModel::kHead)}) {
+        if (mode != GemmMode::kInvariant) continue;
+        const Timing alone = TimeCalls([&](cudaStream_t stream, int) { model.Step(stream, part); }, 1, options.quick ? 9 : 25);
+        records.push_back({"decode step, parts alone (with the embedding)", name, std::to_string(sequences), "us", alone.median_us, alone, "in a graph"});
+      }
       records.push_back({"decode step, weights and cache read", row, std::to_string(sequences), "TB/s",
                          (model.WeightBytes() + model.CacheBytes()) / time.median_us * 1e-6, time, "in a graph"});
     }

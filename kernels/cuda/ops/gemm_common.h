@@ -16,6 +16,12 @@ namespace precis::kernels::PRECIS_GPU_NS {
 
 inline constexpr int kSplit = 128;  // values of k
 
+#ifdef PRECIS_SIMT
+#define PRECIS_NO_UNROLL
+#else
+#define PRECIS_NO_UNROLL _Pragma("unroll 1")
+#endif
+
 // Eight values of k of one row (a lane's share of 32): words of two bf16.
 struct Eight {
   uint32_t w[4];
@@ -44,19 +50,36 @@ PRECIS_DEVICE void Multiply32(float (&d)[4], const Eight& low, const Eight& high
   }
 }
 
-// The end of every product: y[m][n] from the sum over k.
-PRECIS_DEVICE void StoreOutput(const GemmArgs& p, int m, int n, float sum) {
+// The end of every product: y[m][n] from the sum over k, scaled, with the bias, activated.
+PRECIS_DEVICE void StoreFinished(const GemmArgs& p, int m, int n, float value) {
   if (m >= p.m || n >= p.n) return;
-  if (p.w_type == GpuType::kI8) sum *= p.w_scale[n];
-  if (p.bias != nullptr) sum += p.bias[n];
-  sum = Activate(sum, p.activation);
   const int64_t at = m * p.y_stride + n;
   if (p.y_type == GpuType::kBf16) {
-    static_cast<Bf16*>(p.y)[at] = ToBf16(sum);
+    static_cast<Bf16*>(p.y)[at] = ToBf16(value);
   } else {
     float* y = static_cast<float*>(p.y) + at;
-    *y = p.accumulate ? *y + sum : sum;
+    *y = p.accumulate ? *y + value : value;
   }
+}
+
+PRECIS_DEVICE float Finished(const GemmArgs& p, int n, float sum) {
+  const float scale = p.w_type == GpuType::kI8 ? p.w_scale[n] : 1.0f;
+  return Activate(Fma(sum, scale, p.bias != nullptr ? p.bias[n] : 0.0f), p.activation);
+}
+
+PRECIS_DEVICE void StoreOutput(const GemmArgs& p, int m, int n, float sum) {
+  if (m < p.m && n < p.n) StoreFinished(p, m, n, Finished(p, n, sum));
+}
+
+// Columns n and n + 1, n even.
+PRECIS_DEVICE void StoreOutputPair(const GemmArgs& p, int m, int n, float first, float second) {
+  if (m >= p.m || n >= p.n) return;
+  if (p.y_type != GpuType::kBf16 || n + 1 >= p.n || p.y_stride % 2 != 0 || reinterpret_cast<uintptr_t>(p.y) % 4 != 0) {
+    StoreOutput(p, m, n, first);
+    StoreOutput(p, m, n + 1, second);
+    return;
+  }
+  *reinterpret_cast<uint32_t*>(static_cast<Bf16*>(p.y) + m * p.y_stride + n) = PackBf16(Finished(p, n, first), Finished(p, n + 1, second));
 }
 
 }  // namespace precis::kernels::PRECIS_GPU_NS

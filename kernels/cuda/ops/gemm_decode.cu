@@ -2,6 +2,7 @@
 // summed in order. The first weights are under way before the kernel before this one has ended.
 
 #include "kernels/cuda/ops/gemm_common.h"
+#include "kernels/cuda/ops/norm_row.h"
 #include "kernels/cuda/ops_list.h"
 
 namespace precis::kernels::PRECIS_GPU_NS {
@@ -9,6 +10,7 @@ namespace {
 
 constexpr int kMaxWarps = 12;
 constexpr int kBlocks = kSplit / 32;
+constexpr int kNormVectors = 8;  // the widths to which the norm is fused: 1,024
 
 PRECIS_DEVICE Eight LoadWeights(const Bf16* w) { return ToEight(LoadStream16(w)); }
 PRECIS_DEVICE Eight LoadWeights(const int8_t* w) { return ToEight(*reinterpret_cast<const uint64_t*>(w)); }
@@ -31,8 +33,29 @@ struct SplitWeights {
   }
 };
 
-// kRowTiles 1: m <= 8, the upper half of A is zero.
-template <class W, int kTiles, bool kUpper>
+// The rows of x, normalised, as bf16 rows of k + 8 elements (the padding spreads rows over banks). A row a warp at a time.
+PRECIS_DEVICE void NormaliseRows(const GemmArgs& p, Bf16* to, int warp, int warps, int lane) {
+  PRECIS_NO_UNROLL
+  for (int m = warp; m < p.m; m += warps) {
+    NormValues<kNormVectors> values;
+    values.Load(static_cast<const float*>(p.x) + m * p.x_stride, p.k, lane);
+    const NormFactors factors = values.Factors(p.k, p.norm_epsilon, lane);
+    PRECIS_UNROLL
+    for (int v = 0; v < kNormVectors; ++v) {
+      const int column = 4 * (lane + 32 * v);
+      if (column >= p.k) continue;
+      float gain[4], bias[4], out[4];
+      LoadVector(p.norm_gain + column, gain);
+      LoadVector(p.norm_bias + column, bias);
+      PRECIS_UNROLL
+      for (int e = 0; e < 4; ++e) out[e] = Normalised(values.v[v][e], factors, gain[e], bias[e]);
+      *reinterpret_cast<uint64_t*>(to + m * (p.k + 8) + column) = PackBf16(out[0], out[1]) | static_cast<uint64_t>(PackBf16(out[2], out[3])) << 32;
+    }
+  }
+}
+
+// kUpper false: m <= 8, the upper half of A is zero. kNorm: x is normalised first, by every block for itself.
+template <class W, int kTiles, bool kUpper, bool kNorm>
 PRECIS_KERNEL(32 * kMaxWarps, 1) GemmDecodeKernel(const GemmArgs p, const int splits) {
   constexpr int kRows = kUpper ? 16 : 8;
   constexpr int kColumns = 8 * kTiles;
@@ -41,11 +64,24 @@ PRECIS_KERNEL(32 * kMaxWarps, 1) GemmDecodeKernel(const GemmArgs p, const int sp
   const int first_column = static_cast<int>(blockIdx.x) * kColumns;
   SplitWeights<W, kTiles> weights;
   if (warp < splits) weights.Load(p, first_column, warp, lane);
+  // A thread's outputs are all of one column: what it needs of that comes early too.
+  const int column = first_column + static_cast<int>(threadIdx.x) % kColumns;
+  const float scale = p.w_type == GpuType::kI8 && column < p.n ? p.w_scale[column] : 1.0f;
+  const float bias = p.bias != nullptr && column < p.n ? p.bias[column] : 0.0f;
   GridDependencyLaunch();
   GridDependencyWait();
   const int row = lane / 4;
-  const Bf16* low_row = static_cast<const Bf16*>(p.x) + row * p.x_stride;
-  const Bf16* high_row = low_row + 8 * p.x_stride;
+  const Bf16* x = static_cast<const Bf16*>(p.x);
+  int64_t x_stride = p.x_stride;
+  if (kNorm) {
+    Bf16* normalised = reinterpret_cast<Bf16*>(partial + splits * kRows * kColumns);
+    NormaliseRows(p, normalised, warp, warps, lane);
+    SyncThreads();
+    x = normalised;
+    x_stride = p.k + 8;
+  }
+  const Bf16* low_row = x + row * x_stride;
+  const Bf16* high_row = low_row + 8 * x_stride;
   for (int split = warp; split < splits; split += warps) {
     if (split != warp) weights.Load(p, first_column, split, lane);
     float d[kTiles][4] = {};
@@ -72,16 +108,16 @@ PRECIS_KERNEL(32 * kMaxWarps, 1) GemmDecodeKernel(const GemmArgs p, const int sp
   for (int i = static_cast<int>(threadIdx.x); i < kRows * kColumns; i += static_cast<int>(blockDim.x)) {
     float sum = 0;
     for (int split = 0; split < splits; ++split) sum += partial[split * kRows * kColumns + i];
-    StoreOutput(p, i / kColumns, first_column + i % kColumns, sum);
+    StoreFinished(p, i / kColumns, column, Activate(Fma(sum, scale, bias), p.activation));
   }
 }
 
-template <class W, int kTiles, bool kUpper>
+template <class W, int kTiles, bool kUpper, bool kNorm = false>
 void LaunchDecode(const GemmArgs& args, Stream stream) {
   const int splits = (args.k + kSplit - 1) / kSplit;
   const int rounds = (splits + kMaxWarps - 1) / kMaxWarps, warps = (splits + rounds - 1) / rounds;
-  const int shared_bytes = splits * (kUpper ? 16 : 8) * 8 * kTiles * 4;
-  Launch(GemmDecodeKernel<W, kTiles, kUpper>,
+  const int shared_bytes = splits * (kUpper ? 16 : 8) * 8 * kTiles * 4 + (kNorm ? args.m * (args.k + 8) * 2 : 0);
+  Launch(GemmDecodeKernel<W, kTiles, kUpper, kNorm>,
          {.grid = (args.n + 8 * kTiles - 1) / (8 * kTiles), .block = 32 * warps, .shared_bytes = shared_bytes, .stream = stream, .dependent = true}, args, splits);
 }
 
@@ -95,7 +131,24 @@ void LaunchTyped(const GemmArgs& args, Stream stream) {
   }
 }
 
+template <class W>
+void LaunchNorm(const GemmArgs& args, Stream stream) {
+  args.n > 8192 ? LaunchDecode<W, 4, false, true>(args, stream) : LaunchDecode<W, 1, false, true>(args, stream);
+}
+
 }  // namespace
+
+// Few rows: every block normalises all of them again, which costs less than a launch.
+bool FusedNormGemmTakes(const GemmArgs& args) {
+  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+  return args.m <= 8 && args.k <= 128 * kNormVectors && args.k % (args.w_type == GpuType::kI8 ? 16 : 8) == 0 && args.w_type != GpuType::kF32 &&
+         args.x_stride % 4 == 0 && aligned(args.x) && aligned(args.w) && aligned(args.norm_gain) && aligned(args.norm_bias);
+}
+
+void FusedNormGemm(const GemmArgs& args, Stream stream) {
+  if (args.m == 0 || args.n == 0) return;
+  args.w_type == GpuType::kI8 ? LaunchNorm<int8_t>(args, stream) : LaunchNorm<Bf16>(args, stream);
+}
 
 void GemmDecode(const GemmArgs& args, Stream stream) {
   args.w_type == GpuType::kI8 ? LaunchTyped<int8_t>(args, stream) : LaunchTyped<Bf16>(args, stream);

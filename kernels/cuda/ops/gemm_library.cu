@@ -21,6 +21,7 @@ namespace {
 // An algorithm that was asked for once. In column-major terms y^T [n][m] = w [k][n]^T x^T [k][m].
 struct Plan {
   bool usable = false;
+  bool has_bias = false;  // else BiasActivation follows
   cublaslt::Handle operation = nullptr;
   cublaslt::Handle weights = nullptr, input = nullptr, output = nullptr;
   cublaslt::Algorithm algorithm = {};
@@ -30,17 +31,27 @@ using PlanKey = std::tuple<int, int, int, int, int64_t, int64_t, int, int, bool,
 
 int DataType(GpuType type) { return type == GpuType::kBf16 ? cublaslt::kTypeBf16 : cublaslt::kTypeF32; }
 
+// The bias in the type that the library wants: that of y.
+const void* LibraryBias(const GemmArgs& p) {
+  if (p.bias == nullptr) return nullptr;
+  return p.y_type == GpuType::kBf16 ? p.bias_bf16 : p.bias;
+}
+
 bool Describe(const cublaslt::Library& lib, const GemmArgs& p, Plan& plan) {
   const int transposed = 1;
-  const int epilogue = p.bias == nullptr                                ? cublaslt::kEpilogueDefault
+  const void* bias = LibraryBias(p);
+  plan.has_bias = bias != nullptr && (p.activation == GpuActivation::kNone || p.activation == GpuActivation::kGeluTanh);
+  const int epilogue = !plan.has_bias                                ? cublaslt::kEpilogueDefault
                        : p.activation == GpuActivation::kGeluTanh ? cublaslt::kEpilogueGeluBias
-                                                                        : cublaslt::kEpilogueBias;
-  const int bias_type = cublaslt::kTypeF32;
+                                                                     : cublaslt::kEpilogueBias;
+  const int bias_type = DataType(p.y_type);
   bool ok = lib.MatmulDescCreate(&plan.operation, cublaslt::kComputeF32, cublaslt::kTypeF32) == 0;
   ok = ok && lib.MatmulDescSetAttribute(plan.operation, cublaslt::kDescTransA, &transposed, sizeof(transposed)) == 0;
   ok = ok && lib.MatmulDescSetAttribute(plan.operation, cublaslt::kDescEpilogue, &epilogue, sizeof(epilogue)) == 0;
-  ok = ok && lib.MatmulDescSetAttribute(plan.operation, cublaslt::kDescBiasPointer, &p.bias, sizeof(p.bias)) == 0;
-  if (p.bias != nullptr) ok = ok && lib.MatmulDescSetAttribute(plan.operation, cublaslt::kDescBiasType, &bias_type, sizeof(bias_type)) == 0;
+  if (plan.has_bias) {
+    ok = ok && lib.MatmulDescSetAttribute(plan.operation, cublaslt::kDescBiasPointer, &bias, sizeof(bias)) == 0;
+    ok = ok && lib.MatmulDescSetAttribute(plan.operation, cublaslt::kDescBiasType, &bias_type, sizeof(bias_type)) == 0;
+  }
   const auto n = static_cast<uint64_t>(p.n), m = static_cast<uint64_t>(p.m), k = static_cast<uint64_t>(p.k);
   ok = ok && lib.LayoutCreate(&plan.weights, cublaslt::kTypeBf16, k, n, p.k) == 0;
   ok = ok && lib.LayoutCreate(&plan.input, cublaslt::kTypeBf16, k, m, p.x_stride) == 0;
@@ -68,8 +79,9 @@ Plan MakePlan(const cublaslt::Library& lib, const GemmArgs& p) {
 
 bool GemmLibrary(const GemmArgs& p, Stream stream) {
   if (p.x_type != GpuType::kBf16 || p.w_type != GpuType::kBf16) return false;
-  // The library's own epilogues: bias, and bias with the tanh GELU; a sum after an activation is ours.
-  if (p.activation != GpuActivation::kNone && (p.activation != GpuActivation::kGeluTanh || p.bias == nullptr || p.accumulate)) return false;
+  if (p.accumulate && p.activation != GpuActivation::kNone) return false;
+  // Rows of y that are not 16-byte aligned: its unaligned kernels are slower than ours for few rows.
+  if (p.y_stride % 4 != 0 && p.m <= 256) return false;
   const cublaslt::Library* lib = cublaslt::Load();
   if (lib == nullptr) return false;
   static std::mutex mutex;  // plans are few and are kept as long as the process
@@ -77,16 +89,18 @@ bool GemmLibrary(const GemmArgs& p, Stream stream) {
   const std::lock_guard lock(mutex);
   const auto alignment = [](const void* a) { return static_cast<int64_t>(reinterpret_cast<uintptr_t>(a) & 15); };
   const PlanKey key = {p.m, p.n, p.k, static_cast<int>(p.y_type), p.x_stride, p.y_stride, static_cast<int>(p.activation), p.accumulate ? 1 : 0,
-                       p.bias != nullptr, p.workspace_bytes > 0, alignment(p.x) | alignment(p.w) << 4 | alignment(p.y) << 8};
+                       LibraryBias(p) != nullptr, p.workspace_bytes > 0, alignment(p.x) | alignment(p.w) << 4 | alignment(p.y) << 8};
   auto [at, created] = plans->try_emplace(key);
   if (created) at->second = MakePlan(*lib, p);
   const Plan& plan = at->second;
   if (!plan.usable) return false;
-  if (p.bias != nullptr) lib->MatmulDescSetAttribute(plan.operation, cublaslt::kDescBiasPointer, &p.bias, sizeof(p.bias));
+  const void* bias = LibraryBias(p);
+  if (plan.has_bias) lib->MatmulDescSetAttribute(plan.operation, cublaslt::kDescBiasPointer, &bias, sizeof(bias));
   const float one = 1, beta = p.accumulate ? 1 : 0;
   const int status = lib->Matmul(lib->handle, plan.operation, &one, p.w, plan.weights, p.x, plan.input, &beta, p.y, plan.output, p.y, plan.output,
                                  &plan.algorithm, p.workspace, static_cast<size_t>(p.workspace_bytes), stream.handle);
   if (status != 0) KeepLaunchError(cudaErrorLaunchFailure);
+  if (!plan.has_bias && (p.bias != nullptr || p.activation != GpuActivation::kNone)) BiasActivation(p, stream);
   return true;
 }
 

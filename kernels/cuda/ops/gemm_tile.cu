@@ -111,15 +111,24 @@ PRECIS_KERNEL((TileShape<W, kM, kN, kWarpM, kWarpN, kStages>::kThreads), 1) Gemm
       }
     }
   }
+  // Through shared memory, so that the epilogue is a short loop over whole lines of y.
+  CpAsyncWait<0>();
+  SyncThreads();
+  constexpr int kStride = kN + 8;
+  static_assert(kM * kStride * 4 <= S::kBytes);
+  float* tile = reinterpret_cast<float*>(shared);
   PRECIS_UNROLL
   for (int i = 0; i < kRowTiles; ++i) {
     PRECIS_UNROLL
     for (int j = 0; j < kColumnTiles; ++j) {
       PRECIS_UNROLL
-      for (int e = 0; e < 4; ++e) {
-        StoreOutput(p, first_row + warp_row + i * 16 + lane / 4 + e / 2 * 8, first_column + warp_column + j * 8 + lane % 4 * 2 + e % 2, sum[i][j][e]);
-      }
+      for (int e = 0; e < 4; ++e) tile[(warp_row + i * 16 + lane / 4 + e / 2 * 8) * kStride + warp_column + j * 8 + lane % 4 * 2 + e % 2] = sum[i][j][e];
     }
+  }
+  SyncThreads();
+  PRECIS_NO_UNROLL
+  for (int i = static_cast<int>(threadIdx.x) * 2; i < kM * kN; i += S::kThreads * 2) {
+    StoreOutputPair(p, first_row + i / kN, first_column + i % kN, tile[i / kN * kStride + i % kN], tile[i / kN * kStride + i % kN + 1]);
   }
 }
 

@@ -102,35 +102,45 @@ void DecodeModel::Product(const DeviceArray<uint16_t>& x, const DeviceArray<uint
                   .accumulate = accumulate, .mode = mode_, .workspace = workspace_.get(), .workspace_bytes = static_cast<int64_t>(workspace_.size())}, {stream});
 }
 
-void DecodeModel::Step(cudaStream_t stream) const {
+void DecodeModel::Norm(const DeviceArray<float>& gain, const DeviceArray<float>& bias, cudaStream_t stream) const {
+  CudaOps().layer_norm({.x = x_.get(), .delta = nullptr, .delta_bias = nullptr, .gain = gain.get(), .bias = bias.get(), .row_index = nullptr, .y = normed_.get(),
+                        .type = GpuType::kBf16, .epsilon = 1e-5f, .rows = sequences_, .width = kWidth}, {stream});
+}
+
+void DecodeModel::Step(cudaStream_t stream, unsigned parts) const {
   const kernels::GpuOps& ops = CudaOps();
-  const auto norm = [&](const DeviceArray<float>& gain, const DeviceArray<float>& bias) {
-    ops.layer_norm({.x = x_.get(), .delta = nullptr, .delta_bias = nullptr, .gain = gain.get(), .bias = bias.get(), .row_index = nullptr, .y = normed_.get(),
-                    .type = GpuType::kBf16, .epsilon = 1e-5f, .rows = sequences_, .width = kWidth}, {stream});
+  // Layer norm and product; in one launch where that is to be had.
+  const auto norm_product = [&](const DeviceArray<float>& gain, const DeviceArray<float>& gain_bias, const DeviceArray<uint16_t>& w, const DeviceArray<float>* bias,
+                                void* y, int n, GpuType y_type, GpuActivation activation) {
+    const kernels::GemmArgs fused = {.x = x_.get(), .x_stride = kWidth, .w = w.get(), .w_scale = nullptr, .bias = bias != nullptr ? bias->get() : nullptr, .y = y,
+                                     .y_stride = n, .m = sequences_, .n = n, .k = kWidth, .x_type = GpuType::kF32, .w_type = GpuType::kBf16, .y_type = y_type,
+                                     .activation = activation, .accumulate = false, .mode = mode_, .workspace = nullptr, .workspace_bytes = 0,
+                                     .norm_gain = gain.get(), .norm_bias = gain_bias.get(), .norm_epsilon = 1e-5f};
+    if (ops.fused_norm_gemm_takes(fused)) return ops.fused_norm_gemm(fused, {stream});
+    Norm(gain, gain_bias, stream);
+    Product(normed_, w, bias, y, n, kWidth, y_type, activation, false, stream);
   };
   ops.embed({.tokens = tokens_.get(), .positions = positions_.get(), .token_table = table_.get(), .position_table = positions_table_.get(),
              .token_scale = nullptr, .position_scale = nullptr, .table_type = GpuType::kBf16, .x = x_.get(), .rows = sequences_, .width = kWidth}, {stream});
   for (int i = 0; i < kLayers; ++i) {
     const Layer& l = layers_[static_cast<size_t>(i)];
-    norm(l.gain1, l.bias1);
-    Product(normed_, l.qkv, &l.qkv_bias, qkv_out_.get(), 3 * kWidth, kWidth, GpuType::kBf16, GpuActivation::kNone, false, stream);
-    ops.write_kv({.qkv = qkv_out_.get(), .qkv_stride = 3 * kWidth, .slots = slots_.get(), .cache = Cache(i), .rows = sequences_}, {stream});
+    if (parts & kProducts) norm_product(l.gain1, l.bias1, l.qkv, &l.qkv_bias, qkv_out_.get(), 3 * kWidth, GpuType::kBf16, GpuActivation::kNone);
+    if (parts & kWriteKv) ops.write_kv({.qkv = qkv_out_.get(), .qkv_stride = 3 * kWidth, .slots = slots_.get(), .cache = Cache(i), .rows = sequences_}, {stream});
     const int pages = (context_ + kPage - 1) / kPage;
-    ops.flash_decode({.qkv = qkv_out_.get(), .qkv_stride = 3 * kWidth, .qkv_rows = sequences_, .output = attention_out_.get(), .output_stride = kWidth,
+    if (parts & kAttention) ops.flash_decode({.qkv = qkv_out_.get(), .qkv_stride = 3 * kWidth, .qkv_rows = sequences_, .output = attention_out_.get(), .output_stride = kWidth,
                       .log_sum_exp = nullptr, .cache = Cache(i),
                       .sequences = {.query_begin = query_begin_.get(), .query_count = query_count_.get(), .context_length = context_length_.get(),
                                     .block_table = block_table_.get(), .block_table_stride = pages, .count = sequences_, .max_query = 1, .max_context = context_,
                                     .total_queries = sequences_},
                       .scale = 0.125f, .alibi_slopes = nullptr, .workspace = workspace_.get(), .workspace_bytes = static_cast<int64_t>(workspace_.size()),
                       .mode = mode_, .decode_counters = counters_.get()}, {stream});
+    if (!(parts & kProducts)) continue;
     Product(attention_out_, l.projection, &l.projection_bias, x_.get(), kWidth, kWidth, GpuType::kF32, GpuActivation::kNone, true, stream);
-    norm(l.gain2, l.bias2);
-    Product(normed_, l.up, &l.up_bias, up_out_.get(), 4 * kWidth, kWidth, GpuType::kBf16, GpuActivation::kGeluTanh, false, stream);
+    norm_product(l.gain2, l.bias2, l.up, &l.up_bias, up_out_.get(), 4 * kWidth, GpuType::kBf16, GpuActivation::kGeluTanh);
     Product(up_out_, l.down, &l.down_bias, x_.get(), kWidth, 4 * kWidth, GpuType::kF32, GpuActivation::kNone, true, stream);
   }
-  norm(gain_, bias_);
-  Product(normed_, table_, nullptr, logits_.get(), kVocab, kWidth, GpuType::kF32, GpuActivation::kNone, false, stream);
-  ops.sample({.logits = logits_.get(), .stride = kVocab, .vocab = kVocab, .rows = sequences_, .rows_options = nullptr, .edits = nullptr, .tokens = tokens_.get(),
+  if (parts & kHead) norm_product(gain_, bias_, table_, nullptr, logits_.get(), kVocab, GpuType::kF32, GpuActivation::kNone);
+  if (parts & kHead) ops.sample({.logits = logits_.get(), .stride = kVocab, .vocab = kVocab, .rows = sequences_, .rows_options = nullptr, .edits = nullptr, .tokens = tokens_.get(),
               .workspace = workspace_.get(), .workspace_bytes = static_cast<int64_t>(workspace_.size())}, {stream});
 }
 

@@ -20,8 +20,9 @@ const kernels::GpuOps& CudaOps();  // of device 0
 class DecodeModel {
  public:
   DecodeModel(int sequences, int context, kernels::GemmMode mode);
-  // Everything from the tokens to the next tokens, on the stream.
-  void Step(cudaStream_t stream) const;
+  enum Part : unsigned { kProducts = 1, kWriteKv = 2, kAttention = 4, kHead = 8, kAll = 15 };
+  // Everything from the tokens to the next tokens, on the stream; or only some parts, to see what each costs.
+  void Step(cudaStream_t stream, unsigned parts = kAll) const;
   double WeightBytes() const { return weight_bytes_; }
   double CacheBytes() const;
 
@@ -32,6 +33,7 @@ class DecodeModel {
   };
   void Product(const DeviceArray<uint16_t>& x, const DeviceArray<uint16_t>& w, const DeviceArray<float>* bias, void* y, int n, int k, kernels::GpuType y_type,
                kernels::GpuActivation activation, bool accumulate, cudaStream_t stream) const;
+  void Norm(const DeviceArray<float>& gain, const DeviceArray<float>& bias, cudaStream_t stream) const;
   kernels::GpuKvLayer Cache(int layer) const;
 
   int sequences_, context_;

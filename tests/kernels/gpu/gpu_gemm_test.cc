@@ -143,6 +143,34 @@ TEST_F(GpuGemmTest, RowsDoNotDependOnTheBatch) {
   }
 }
 
+// One launch gives what layer_norm and gemm give, bit for bit.
+TEST_F(GpuGemmTest, FusedNormGivesTheBitsOfTheTwo) {
+  for (const int k : {64, 208, 1040}) {
+    for (const GpuType w_type : {GpuType::kBf16, GpuType::kI8}) {
+      const GemmCase c = {.m = 5, .n = 44, .k = k, .w = w_type, .x_pad = 0, .y_pad = 0};
+      const Data d = MakeData(c);
+      float* x = Put(Random(static_cast<size_t>(c.m) * k, GpuType::kF32, 2));
+      const float* gain = Put(Random(k, GpuType::kF32));
+      const float* bias = Put(Random(k, GpuType::kF32));
+      void* normed = New<uint16_t>(static_cast<size_t>(c.m) * k);
+      float* two = New<float>(d.y.size());
+      float* one = New<float>(d.y.size());
+      GemmArgs args = {.x = normed, .x_stride = k, .w = w_type == GpuType::kI8 ? Put(std::vector<int8_t>(d.w.begin(), d.w.end())) : PutAs(d.w, w_type),
+                       .w_scale = Put(d.scale), .bias = Put(d.bias), .y = two, .y_stride = c.n, .m = c.m, .n = c.n, .k = k, .x_type = GpuType::kBf16,
+                       .w_type = w_type, .y_type = GpuType::kF32, .activation = GpuActivation::kGeluTanh, .accumulate = false, .mode = GemmMode::kInvariant,
+                       .workspace = nullptr, .workspace_bytes = 0};
+      ops_.layer_norm({.x = x, .delta = nullptr, .delta_bias = nullptr, .gain = gain, .bias = bias, .row_index = nullptr, .y = normed, .type = GpuType::kBf16,
+                       .epsilon = 1e-5f, .rows = c.m, .width = k}, Stream{});
+      ops_.gemm(args, Stream{});
+      args.x = x, args.x_type = GpuType::kF32, args.norm_gain = gain, args.norm_bias = bias, args.norm_epsilon = 1e-5f, args.y = one;
+      ASSERT_TRUE(ops_.fused_norm_gemm_takes(args));
+      ops_.fused_norm_gemm(args, Stream{});
+      ASSERT_TRUE(device_->Synchronize(Stream{}).ok()) << device_->Synchronize(Stream{});
+      EXPECT_EQ(Get(one, d.y.size(), GpuType::kF32), Get(two, d.y.size(), GpuType::kF32)) << k;
+    }
+  }
+}
+
 // The shape of 128 x 128 tiles against the decode kernel.
 TEST_F(GpuGemmTest, LargeTilesGiveTheSameBits) {
   const GemmCase all = {.m = 1152, .n = 1154, .k = 136, .y_pad = 0};
