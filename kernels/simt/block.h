@@ -25,6 +25,7 @@ struct PendingCopy {
   void* to;
   const void* from;
   bool valid;
+  Site site;
 };
 
 struct Fiber {
@@ -36,10 +37,12 @@ struct Fiber {
   Site wait_site;
   std::vector<PendingCopy> open_copies;
   std::deque<std::vector<PendingCopy>> copy_groups;
+  std::vector<TensorCopy> open_stores;
+  std::deque<std::vector<TensorCopy>> store_groups;
   WgmmaQueue wgmma;
 };
 
-// Shared memory of exactly so many bytes, poisoned with NaN; a write behind its end is found by the address sanitizer, or else by Intact.
+// Shared memory of exactly so many bytes, poisoned with NaN; a write outside is found by the address sanitizer, or else by Intact.
 class SharedArena {
  public:
   explicit SharedArena(int bytes);
@@ -47,13 +50,19 @@ class SharedArena {
   SharedArena(const SharedArena&) = delete;
   SharedArena& operator=(const SharedArena&) = delete;
   char* data() { return data_; }
+  // What the asynchronous proxy (wgmma, bulk stores) sees of it: stores of threads appear here at FenceProxyAsync.
+  char* async_view() { return async_view_.data(); }
+  void Publish();
   int bytes() const { return bytes_; }
   void Poison();
+  // Nobody has written there since the poison.
+  bool Poisoned(const char* from, int64_t bytes) const;
   bool Intact() const;
 
  private:
   const int bytes_;
   char* data_;
+  std::vector<char> async_view_;
 };
 
 class Block {
@@ -68,24 +77,32 @@ class Block {
   // From the running fiber.
   void BarrierSync(int id, int threads, Site site);
   void BarrierArrive(int id, int threads, Site site);
-  void WarpMeet(const char* kind, const void* in, size_t in_bytes, void* out, size_t out_bytes, void (*run)(WarpExchange&), Site site);
+  void WarpMeet(const char* kind, const void* in, size_t in_bytes, void* out, size_t out_bytes, void (*run)(WarpExchange&), bool orders,
+                Site site);
   void MbarrierWait(Mbarrier* bar, int parity, Site site);
   void MbarrierChanged(Mbarrier* bar);  // its phase may have ended: wakes who waits
   void AddTensorCopy(const TensorCopy& copy);
-  [[noreturn]] void Fail(const char* message, Site site);
+  void LandStores(size_t pending);  // of the running thread, all but so many groups
+  [[noreturn]] void Touched(const char* what, Site site);
+  [[noreturn]] void Fail(std::string message, Site site);
 
   char* shared() { return arena_.data(); }
+  SharedArena& arena() { return arena_; }
   int shared_bytes() const { return arena_.bytes(); }
 
  private:
   struct Barrier {
     int expected = 0;
     int arrived = 0;
+    unsigned round = 0;
+    char order[2] = {};  // addresses that the thread sanitizer orders by
     std::vector<Fiber*> waiters;
   };
   struct Warp {
     int lanes = 0;
     int arrived = 0;
+    unsigned round = 0;
+    char order[2] = {};
     const char* kind = nullptr;
     Site site;
     std::vector<Fiber*> waiters;

@@ -47,10 +47,12 @@ precis_simt_switch:
 .size precis_simt_switch, .-precis_simt_switch
 )");
 
+#include "kernels/simt/race.h"
+
 namespace precis::kernels::simt {
 namespace {
 
-#ifdef PRECIS_SIMT_ASAN
+#if defined(PRECIS_SIMT_ASAN) || defined(PRECIS_SIMT_TSAN)
 constexpr size_t kStackBytes = size_t{512} << 10;  // the sanitizer's frames are large
 #else
 constexpr size_t kStackBytes = size_t{128} << 10;
@@ -71,7 +73,12 @@ Stack::Stack() {
   base_ = static_cast<char*>(memory) + kGuardBytes;
 }
 
-Stack::~Stack() { munmap(base_ - kGuardBytes, kStackBytes + kGuardBytes); }
+Stack::~Stack() {
+#ifdef PRECIS_SIMT_TSAN
+  if (thread_ != nullptr && !abandoned_) __tsan_destroy_fiber(thread_);
+#endif
+  munmap(base_ - kGuardBytes, kStackBytes + kGuardBytes);
+}
 
 void Stack::Prepare(void (*entry)(void*), void* argument) {
   entry_ = entry;
@@ -80,6 +87,10 @@ void Stack::Prepare(void (*entry)(void*), void* argument) {
 #ifdef PRECIS_SIMT_ASAN
   __asan_unpoison_memory_region(base_, kStackBytes);
 #endif
+#ifdef PRECIS_SIMT_TSAN
+  if (thread_ == nullptr || abandoned_) thread_ = __tsan_create_fiber(0);
+#endif
+  abandoned_ = true;  // until it ends
   // As if Start had been called: the return address where the stack is 16-byte aligned, below it what the switch pops.
   void** top = reinterpret_cast<void**>(base_ + kStackBytes) - 1;
   *--top = reinterpret_cast<void*>(&Stack::Start);
@@ -98,6 +109,10 @@ void Stack::Start() {
 
 void Stack::SwitchTo() {
   starting = this;
+#ifdef PRECIS_SIMT_TSAN
+  caller_thread_ = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(thread_, __tsan_switch_to_fiber_no_sync);
+#endif
 #ifdef PRECIS_SIMT_ASAN
   __sanitizer_start_switch_fiber(&caller_fake_, base_, kStackBytes);
 #endif
@@ -108,6 +123,10 @@ void Stack::SwitchTo() {
 }
 
 void Stack::SwitchBack(bool last) {
+  if (last) abandoned_ = false;
+#ifdef PRECIS_SIMT_TSAN
+  __tsan_switch_to_fiber(caller_thread_, __tsan_switch_to_fiber_no_sync);
+#endif
 #ifdef PRECIS_SIMT_ASAN
   __sanitizer_start_switch_fiber(last ? nullptr : &own_fake_, caller_base_, caller_size_);
 #endif

@@ -35,6 +35,9 @@ class Stack {
   void* own_fake_ = nullptr;
   const void* caller_base_ = nullptr;
   size_t caller_size_ = 0;
+  void* thread_ = nullptr;  // to the thread sanitizer
+  void* caller_thread_ = nullptr;
+  bool abandoned_ = false;  // left for good in the middle of a call
 };
 
 }  // namespace precis::kernels::simt

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/simt/block.h"
+#include "kernels/simt/race.h"
 
 namespace precis::kernels::simt {
 namespace {
@@ -12,9 +13,15 @@ namespace {
 constexpr int64_t kMostThreads = 1024;
 constexpr int kMostSharedBytes = 227 << 10;  // of sm_90
 
+// PRECIS_TEST_SIMT_SEED, or 1.
+uint64_t SeedOfEnvironment() {
+  const char* text = std::getenv("PRECIS_TEST_SIMT_SEED");
+  return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
+}
+
 struct Machine {
-  std::mt19937_64 random{1};
-  bool shuffle = true;
+  std::mt19937_64 random{SeedOfEnvironment()};
+  bool shuffle = SeedOfEnvironment() != 0;
   bool keep = false;
   std::string report;
 };
@@ -48,14 +55,17 @@ void Report(const std::string& report) {
 
 void RunGrid(const LaunchConfig& config, const std::function<void()>& thread) {
   if (!machine.report.empty()) return;
+  const Unwatched unwatched;
   const std::string wrong = CheckConfig(config);
   if (!wrong.empty()) return Report(wrong);
   Block block(config, machine.random, thread, machine.shuffle);
+  Release(&block);
   for (int64_t i : Order(config.grid.x * config.grid.y * config.grid.z)) {
     const Index3 index = {static_cast<unsigned>(i % config.grid.x), static_cast<unsigned>(i / config.grid.x % config.grid.y),
                           static_cast<unsigned>(i / config.grid.x / config.grid.y)};
     if (!block.Run(index)) return Report(block.report());
   }
+  Acquire(&block);
 }
 
 void SetSeed(uint64_t seed) {

@@ -2,6 +2,7 @@
 
 #include "kernels/simt/block.h"
 #include "kernels/simt/mbarrier_state.h"
+#include "kernels/simt/race.h"
 #include "kernels/simt/simt_ptx.h"
 
 namespace precis::kernels::simt {
@@ -23,6 +24,8 @@ MbarrierState Checked(Mbarrier* bar, Site site) {
 }
 
 void Arrive(Mbarrier* bar, uint32_t bytes, Site site) {
+  const Unwatched unwatched;
+  Release(bar);
   MbarrierState state = Checked(bar, site);
   if (state.missing == 0) Fail("more arrivals at an mbarrier than its phase expects", site);
   state.bytes += static_cast<int32_t>(bytes);
@@ -50,6 +53,7 @@ void CompleteBytes(Mbarrier& bar, int64_t bytes) {
 }
 
 void MbarrierInit(Mbarrier* bar, int count, Site site) {
+  const Unwatched unwatched;
   CheckShared(bar, sizeof(*bar), "an mbarrier", site);
   if (count < 1 || count > 1024) Fail("an mbarrier expects 1 to 1,024 arrivals", site);
   MbarrierState state = {};
@@ -59,6 +63,7 @@ void MbarrierInit(Mbarrier* bar, int count, Site site) {
 }
 
 void MbarrierInvalidate(Mbarrier* bar, Site site) {
+  const Unwatched unwatched;
   Checked(bar, site);
   std::memset(&bar->state, 0xff, sizeof(bar->state));
 }
@@ -67,6 +72,7 @@ void MbarrierArrive(Mbarrier* bar, Site site) { Arrive(bar, 0, site); }
 void MbarrierArriveExpectTx(Mbarrier* bar, uint32_t bytes, Site site) { Arrive(bar, bytes, site); }
 
 void MbarrierWait(Mbarrier* bar, int parity, Site site) {
+  const Unwatched unwatched;
   Checked(bar, site);
   Current().owner->MbarrierWait(bar, parity, site);
 }

@@ -3,6 +3,7 @@
 
 // platform.h for the host. Include platform.h, not this.
 
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -55,16 +56,20 @@ T ShuffleDown(T v, int delta, Site site = Site::current()) {
 }
 unsigned Ballot(bool b, Site site = Site::current());
 
-// Threads are switched only where they wait: plain operations are atomic.
+// Atomic for the thread sanitizer's sake; fibers are switched only where they wait.
 template <class T>
 T AtomicAdd(T* p, T v) {
-  const T before = *p;
-  *p = before + v;
+  std::atomic_ref<T> value(*p);
+  T before = value.load(std::memory_order_acquire);
+  while (!value.compare_exchange_weak(before, before + v, std::memory_order_acq_rel)) {
+  }
   return before;
 }
 inline int AtomicMax(int* p, int v) {
-  const int before = *p;
-  if (v > before) *p = v;
+  std::atomic_ref<int> value(*p);
+  int before = value.load(std::memory_order_acquire);
+  while (before < v && !value.compare_exchange_weak(before, v, std::memory_order_acq_rel)) {
+  }
   return before;
 }
 inline void ThreadFence() {}

@@ -41,7 +41,24 @@ inline void TmaLoad3d(void* shared, const TensorMap* map, Mbarrier* bar, int c0,
 inline void TmaLoad5d(void* shared, const TensorMap* map, Mbarrier* bar, int c0, int c1, int c2, int c3, int c4, Site site = Site::current()) {
   TmaLoad(shared, map, bar, 5, {c0, c1, c2, c3, c4}, site);
 }
-inline void FenceProxyAsync() {}
+inline void TmaLoad4d(void* shared, const TensorMap* map, Mbarrier* bar, int c0, int c1, int c2, int c3, Site site = Site::current()) {
+  TmaLoad(shared, map, bar, 4, {c0, c1, c2, c3, 0}, site);
+}
+void TmaStore(const TensorMap* map, const void* shared, int rank, const int (&coordinates)[5], Site site);
+inline void TmaStore2d(const TensorMap* map, const void* shared, int c0, int c1, Site site = Site::current()) {
+  TmaStore(map, shared, 2, {c0, c1, 0, 0, 0}, site);
+}
+inline void TmaStore3d(const TensorMap* map, const void* shared, int c0, int c1, int c2, Site site = Site::current()) {
+  TmaStore(map, shared, 3, {c0, c1, c2, 0, 0}, site);
+}
+inline void TmaStore4d(const TensorMap* map, const void* shared, int c0, int c1, int c2, int c3, Site site = Site::current()) {
+  TmaStore(map, shared, 4, {c0, c1, c2, c3, 0}, site);
+}
+void TmaStoreCommit();
+void TmaStoreWaitGroups(int pending);
+template <int N>
+void TmaStoreWait() { TmaStoreWaitGroups(N); }
+void FenceProxyAsync();
 bool ElectOne(Site site = Site::current());
 template <int N>
 void SetMaxRegistersIncrease() {}

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/platform/ptx_types.h"
+#include "kernels/simt/context.h"
 
 namespace precis::kernels::simt {
 
@@ -29,8 +30,9 @@ static_assert(sizeof(TensorRecord) <= sizeof(TensorMap));
 struct TensorCopy {
   TensorRecord record;
   int coordinates[5];
-  char* to;
-  Mbarrier* bar;
+  char* to;          // in shared memory; where a store reads
+  Mbarrier* bar;     // null for a store
+  Site site;         // of the issue
 };
 
 // Where byte `offset` of a tile lies in shared memory: the copy engine and the matrix units permute 16-byte chunks by bits of the address.

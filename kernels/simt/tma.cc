@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/platform/tensor_map.h"
 #include "kernels/simt/block.h"
+#include "kernels/simt/race.h"
 #include "kernels/simt/simt_ptx.h"
 
 namespace precis::kernels::simt {
@@ -54,19 +55,69 @@ void CopyBox(const TensorCopy& copy, char* arena) {
   }
 }
 
-void TmaLoad(void* shared, const TensorMap* map, Mbarrier* bar, int rank, const int (&coordinates)[5], Site site) {
+void StoreBox(const TensorCopy& copy, const char* arena, const char* async_view) {
+  const TensorRecord& record = copy.record;
+  const int64_t begin = copy.to - arena;
+  int64_t at[5] = {};
+  for (int64_t offset = 0; offset < record.BoxBytes(); offset += record.element_bytes) {
+    char* to = const_cast<char*>(ElementAt(copy, at));
+    if (to != nullptr) std::memcpy(to, async_view + SwizzleOffset(begin + offset, record.swizzle), record.element_bytes);
+    for (int i = 0; i < record.rank && ++at[i] == static_cast<int64_t>(record.box[i]); ++i) at[i] = 0;
+  }
+}
+
+namespace {
+
+TensorCopy CheckedCopy(const void* shared, const TensorMap* map, Mbarrier* bar, int rank, const int (&coordinates)[5], Site site) {
   TensorCopy copy;
   copy.record = RecordOf(*map);
+  copy.site = site;
   if (copy.record.rank != rank) Fail("a tensor copy of another rank than its map", site);
-  copy.to = static_cast<char*>(shared);
+  copy.to = const_cast<char*>(static_cast<const char*>(shared));
   copy.bar = bar;
   std::memcpy(copy.coordinates, coordinates, sizeof(coordinates));
   CheckShared(shared, static_cast<size_t>(copy.record.BoxBytes()), "a tensor copy", site);
-  CheckShared(bar, sizeof(*bar), "a tensor copy's mbarrier", site);
-  Block* block = Current().owner;
-  if ((copy.to - block->shared()) % 128 != 0) Fail("a tensor copy's shared address must be a multiple of 128", site);
-  std::memset(shared, 0xff, static_cast<size_t>(copy.record.BoxBytes()));
-  block->AddTensorCopy(copy);
+  if ((copy.to - Current().shared) % 128 != 0) Fail("a tensor copy's shared address must be a multiple of 128", site);
+  return copy;
+}
+
+}  // namespace
+
+void TmaLoad(void* shared, const TensorMap* map, Mbarrier* bar, int rank, const int (&coordinates)[5], Site site) {
+  SharedArena& arena = Current().owner->arena();
+  TensorCopy copy;
+  {
+    const Unwatched unwatched;
+    copy = CheckedCopy(shared, map, bar, rank, coordinates, site);
+    CheckShared(bar, sizeof(*bar), "a tensor copy's mbarrier", site);
+    std::memset(arena.async_view() + (copy.to - arena.data()), 0xff, static_cast<size_t>(copy.record.BoxBytes()));
+  }
+  std::memset(shared, 0xff, static_cast<size_t>(copy.record.BoxBytes()));  // to the thread sanitizer, the copy's write
+  Release(bar);
+  const Unwatched unwatched;
+  Current().owner->AddTensorCopy(copy);
+}
+
+void TmaStore(const TensorMap* map, const void* shared, int rank, const int (&coordinates)[5], Site site) {
+  const Unwatched unwatched;
+  Current().fiber->open_stores.push_back(CheckedCopy(shared, map, nullptr, rank, coordinates, site));
+}
+
+void TmaStoreCommit() {
+  const Unwatched unwatched;
+  Fiber& fiber = *Current().fiber;
+  fiber.store_groups.push_back(std::move(fiber.open_stores));
+  fiber.open_stores.clear();
+}
+
+void TmaStoreWaitGroups(int pending) {
+  const Unwatched unwatched;
+  Current().owner->LandStores(static_cast<size_t>(pending));
+}
+
+void FenceProxyAsync() {
+  const Unwatched unwatched;
+  Current().owner->arena().Publish();
 }
 
 bool MakeTensorMap(const TensorMapSpec& spec, TensorMap* map) {

@@ -7,6 +7,8 @@ namespace precis::kernels::simt {
 
 // Moves the box: what lies outside the tensor becomes zero; 16-byte chunks are swizzled by their address from the arena's start.
 void CopyBox(const TensorCopy& copy, char* arena);
+// The other way, from what the asynchronous proxy sees; nothing is written outside the tensor.
+void StoreBox(const TensorCopy& copy, const char* arena, const char* async_view);
 
 }  // namespace precis::kernels::simt
 

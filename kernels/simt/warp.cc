@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/platform/platform.h"
 #include "kernels/simt/block.h"
+#include "kernels/simt/race.h"
 #include "kernels/simt/simt_ptx.h"
 
 namespace precis::kernels::simt {
@@ -58,7 +59,7 @@ void LdMatrix(const char* kind, uint32_t* r, const void* row, Site site) {
     CheckShared(row, 16, "a matrix row", site);
     CheckAligned(row, site);
   }
-  WarpMeet(kind, &row, sizeof(row), r, kMatrices * sizeof(uint32_t), RunLdMatrix<kMatrices, kTransposed>, site);
+  WarpMeet(kind, &row, sizeof(row), r, kMatrices * sizeof(uint32_t), RunLdMatrix<kMatrices, kTransposed>, false, site);
 }
 
 // Operands of one lane of a product: a[4], b[2], d[4].
@@ -104,7 +105,7 @@ void Multiply(const char* kind, T (&d)[4], const uint32_t (&a)[4], const uint32_
   std::memcpy(operands, a, 16);
   std::memcpy(operands + 16, b, 8);
   std::memcpy(operands + 24, d, 16);
-  WarpMeet(kind, operands, sizeof(operands), d, sizeof(d), run, site);
+  WarpMeet(kind, operands, sizeof(operands), d, sizeof(d), run, false, site);
 }
 
 }  // namespace
@@ -113,31 +114,30 @@ void CheckShared(const void* p, size_t bytes, const char* what, Site site) {
   const Context& c = Current();
   const char* address = static_cast<const char*>(p);
   if (address >= c.shared && address + bytes <= c.shared + c.shared_bytes) return;
-  const std::string message = std::string(what) + " outside the block's shared memory";
-  Fail(message.c_str(), site);
+  Fail(std::string(what) + " outside the block's shared memory", site);
 }
 
 void CheckAligned(const void* p, Site site) {
   if (reinterpret_cast<uintptr_t>(p) % 16 != 0) Fail("a 16-byte access at an address that is not a multiple of 16", site);
 }
 
-void SyncWarp(Site site) { WarpMeet("SyncWarp", nullptr, 0, nullptr, 0, nullptr, site); }
+void SyncWarp(Site site) { WarpMeet("SyncWarp", nullptr, 0, nullptr, 0, nullptr, true, site); }
 
 uint32_t ShuffleBits(const char* kind, uint32_t bits, int source_lane, Site site) {
   const ShuffleOperand operand = {bits, source_lane & 31};
   uint32_t result;
-  WarpMeet(kind, &operand, sizeof(operand), &result, sizeof(result), RunShuffle, site);
+  WarpMeet(kind, &operand, sizeof(operand), &result, sizeof(result), RunShuffle, false, site);
   return result;
 }
 
 unsigned Ballot(bool b, Site site) {
   uint32_t votes;
-  WarpMeet("Ballot", &b, sizeof(b), &votes, sizeof(votes), RunBallot, site);
+  WarpMeet("Ballot", &b, sizeof(b), &votes, sizeof(votes), RunBallot, false, site);
   return votes;
 }
 
 bool ElectOne(Site site) {
-  WarpMeet("ElectOne", nullptr, 0, nullptr, 0, nullptr, site);
+  WarpMeet("ElectOne", nullptr, 0, nullptr, 0, nullptr, false, site);
   return Current().lane == 0;
 }
 
@@ -155,25 +155,33 @@ void CpAsync16(void* shared, const void* global, bool valid, Site site) {
   CheckAligned(shared, site);
   CheckAligned(global, site);
   std::memset(shared, 0xff, 16);
-  Current().fiber->open_copies.push_back({shared, global, valid});
+  const Unwatched unwatched;
+  Current().fiber->open_copies.push_back({shared, global, valid, site});
 }
 
 void CpAsyncCommit() {
+  const Unwatched unwatched;
   Fiber& fiber = *Current().fiber;
   fiber.copy_groups.push_back(std::move(fiber.open_copies));
   fiber.open_copies.clear();
 }
 
+namespace {
+void Land(const PendingCopy& copy) {
+  if (!Current().owner->arena().Poisoned(static_cast<const char*>(copy.to), 16)) Current().owner->Touched("cp.async", copy.site);
+  if (copy.valid) {
+    std::memcpy(copy.to, copy.from, 16);
+  } else {
+    std::memset(copy.to, 0, 16);
+  }
+}
+}  // namespace
+
 void CpAsyncWaitGroups(int pending) {
   auto& groups = Current().fiber->copy_groups;
-  for (; groups.size() > static_cast<size_t>(pending); groups.pop_front()) {
-    for (const PendingCopy& copy : groups.front()) {
-      if (copy.valid) {
-        std::memcpy(copy.to, copy.from, 16);
-      } else {
-        std::memset(copy.to, 0, 16);
-      }
-    }
+  while (groups.size() > static_cast<size_t>(pending)) {
+    for (const PendingCopy& copy : groups.front()) Land(copy);
+    groups.pop_front();
   }
 }
 

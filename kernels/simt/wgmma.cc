@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/platform/platform.h"
 #include "kernels/simt/block.h"
+#include "kernels/simt/race.h"
 #include "kernels/simt/simt_ptx.h"
 
 namespace precis::kernels::simt {
@@ -48,7 +49,7 @@ float ReadShared(int64_t offset, Site site) {
   const Context& c = Current();
   CheckShared(c.shared + offset, 2, "an operand of wgmma", site);
   Bf16 value;
-  std::memcpy(&value, c.shared + offset, 2);
+  std::memcpy(&value, c.owner->arena().async_view() + offset, 2);
   return ToFloat(value);
 }
 
@@ -145,9 +146,13 @@ uint64_t SharedDescriptor(const void* shared, int leading_bytes, int stride_byte
   return (start >> 4 & 0x3fff) | static_cast<uint64_t>(leading_bytes >> 4 & 0x3fff) << 16 | static_cast<uint64_t>(stride_bytes >> 4 & 0x3fff) << 32 | code << 62;
 }
 
-void WgmmaFence() { Current().fiber->wgmma.fenced = true; }
+void WgmmaFence() {
+  const Unwatched unwatched;
+  Current().fiber->wgmma.fenced = true;
+}
 
 void WgmmaIssue(float* d, int n, bool transpose_b, const uint32_t* registers_a, uint64_t descriptor_a, uint64_t descriptor_b, bool accumulate, Site site) {
+  const Unwatched unwatched;
   WgmmaQueue& queue = Current().fiber->wgmma;
   if (!queue.fenced) Fail("wgmma without a fence after registers were touched", site);
   WgmmaOp op = {d, n, transpose_b, registers_a != nullptr, {}, descriptor_a, descriptor_b, accumulate};
@@ -161,14 +166,16 @@ void WgmmaIssue(float* d, int n, bool transpose_b, const uint32_t* registers_a, 
 }
 
 void WgmmaCommit() {
+  const Unwatched unwatched;
   WgmmaQueue& queue = Current().fiber->wgmma;
   queue.groups.push_back(std::move(queue.open));
   queue.open.clear();
 }
 
 void WgmmaWaitGroups(int pending, Site site) {
+  const Unwatched unwatched;
   const WaitOperand operand = {Current().fiber, pending};
-  WarpMeet("WgmmaWait", &operand, sizeof(operand), nullptr, 0, RunWait, site);
+  WarpMeet("WgmmaWait", &operand, sizeof(operand), nullptr, 0, RunWait, true, site);
   Current().fiber->wgmma.fenced = false;
 }
 

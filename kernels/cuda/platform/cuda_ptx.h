@@ -88,6 +88,32 @@ PRECIS_DEVICE void TmaLoad5d(void* shared, const TensorMap* map, Mbarrier* bar, 
                : "memory");
 }
 
+PRECIS_DEVICE void TmaLoad4d(void* shared, const TensorMap* map, Mbarrier* bar, int c0, int c1, int c2, int c3) {
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(
+                   SharedAddress(shared)),
+               "l"(map), "r"(SharedAddress(bar)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+               : "memory");
+}
+PRECIS_DEVICE void TmaStore2d(const TensorMap* map, const void* shared, int c0, int c1) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map), "r"(SharedAddress(shared)), "r"(c0), "r"(c1)
+               : "memory");
+}
+PRECIS_DEVICE void TmaStore3d(const TensorMap* map, const void* shared, int c0, int c1, int c2) {
+  asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map), "r"(SharedAddress(shared)), "r"(c0), "r"(c1),
+               "r"(c2)
+               : "memory");
+}
+PRECIS_DEVICE void TmaStore4d(const TensorMap* map, const void* shared, int c0, int c1, int c2, int c3) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map), "r"(SharedAddress(shared)), "r"(c0), "r"(c1),
+               "r"(c2), "r"(c3)
+               : "memory");
+}
+PRECIS_DEVICE void TmaStoreCommit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+template <int N>
+PRECIS_DEVICE void TmaStoreWait() {
+  asm volatile("cp.async.bulk.wait_group %0;" ::"n"(N) : "memory");
+}
+
 PRECIS_DEVICE void FenceProxyAsync() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 PRECIS_DEVICE bool ElectOne() {
