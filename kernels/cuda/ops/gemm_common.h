@@ -40,14 +40,12 @@ PRECIS_DEVICE Eight ToEight(uint64_t bytes) {
   return r;
 }
 
-// d += the products over 32 values of k: `low` is row lane / 4 of A, `high` row lane / 4 + 8, `b` column lane / 4 of B.
-PRECIS_DEVICE void Multiply32(float (&d)[4], const Eight& low, const Eight& high, const Eight& b) {
-  PRECIS_UNROLL
-  for (int i = 0; i < 2; ++i) {
-    const uint32_t a_words[4] = {low.w[2 * i], high.w[2 * i], low.w[2 * i + 1], high.w[2 * i + 1]};
-    const uint32_t b_words[2] = {b.w[2 * i], b.w[2 * i + 1]};
-    MmaBf16(d, a_words, b_words);
-  }
+// d += one product, over half (0 or 1) of 32 values of k: `low` is row lane / 4 of A, `high` row lane / 4 + 8, `b` column lane / 4 of B. Products of the same d
+// wait for each other: callers go through all their tiles with one half, then with the other.
+PRECIS_DEVICE void Multiply16(float (&d)[4], const Eight& low, const Eight& high, const Eight& b, int half) {
+  const uint32_t a_words[4] = {low.w[2 * half], high.w[2 * half], low.w[2 * half + 1], high.w[2 * half + 1]};
+  const uint32_t b_words[2] = {b.w[2 * half], b.w[2 * half + 1]};
+  MmaBf16(d, a_words, b_words);
 }
 
 // The end of every product: y[m][n] from the sum over k, scaled, with the bias, activated.

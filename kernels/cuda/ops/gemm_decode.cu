@@ -8,7 +8,9 @@
 namespace precis::kernels::PRECIS_GPU_NS {
 namespace {
 
-constexpr int kMaxWarps = 12;
+// Warps of a block: as registers allow, and no more than there are splits.
+template <int kTiles, bool kNorm>
+inline constexpr int kMaxWarps = kNorm ? 8 : kTiles > 1 ? 12 : 24;
 constexpr int kBlocks = kSplit / 32;
 constexpr int kNormVectors = 8;  // the widths to which the norm is fused: 1,024
 
@@ -56,7 +58,7 @@ PRECIS_DEVICE void NormaliseRows(const GemmArgs& p, Bf16* to, int warp, int warp
 
 // kUpper false: m <= 8, the upper half of A is zero. kNorm: x is normalised first, by every block for itself.
 template <class W, int kTiles, bool kUpper, bool kNorm>
-PRECIS_KERNEL(32 * kMaxWarps, 1) GemmDecodeKernel(const GemmArgs p, const int splits) {
+PRECIS_KERNEL((32 * kMaxWarps<kTiles, kNorm>), 1) GemmDecodeKernel(const GemmArgs p, const int splits) {
   constexpr int kRows = kUpper ? 16 : 8;
   constexpr int kColumns = 8 * kTiles;
   float* partial = reinterpret_cast<float*>(DynamicShared());  // [splits][kRows][kColumns]
@@ -91,7 +93,10 @@ PRECIS_KERNEL(32 * kMaxWarps, 1) GemmDecodeKernel(const GemmArgs p, const int sp
       const Eight low = row < p.m && k < p.k ? ToEight(Load16(low_row + k)) : Eight{};
       const Eight high = kUpper && row + 8 < p.m && k < p.k ? ToEight(Load16(high_row + k)) : Eight{};
       PRECIS_UNROLL
-      for (int tile = 0; tile < kTiles; ++tile) Multiply32(d[tile], low, high, weights.b[tile][block]);
+      for (int half = 0; half < 2; ++half) {
+        PRECIS_UNROLL
+        for (int tile = 0; tile < kTiles; ++tile) Multiply16(d[tile], low, high, weights.b[tile][block], half);
+      }
     }
     float* mine = partial + split * kRows * kColumns + row * kColumns + lane % 4 * 2;
     PRECIS_UNROLL
@@ -115,7 +120,8 @@ PRECIS_KERNEL(32 * kMaxWarps, 1) GemmDecodeKernel(const GemmArgs p, const int sp
 template <class W, int kTiles, bool kUpper, bool kNorm = false>
 void LaunchDecode(const GemmArgs& args, Stream stream) {
   const int splits = (args.k + kSplit - 1) / kSplit;
-  const int rounds = (splits + kMaxWarps - 1) / kMaxWarps, warps = (splits + rounds - 1) / rounds;
+  constexpr int kMost = kMaxWarps<kTiles, kNorm>;
+  const int rounds = (splits + kMost - 1) / kMost, warps = (splits + rounds - 1) / rounds;
   const int shared_bytes = splits * (kUpper ? 16 : 8) * 8 * kTiles * 4 + (kNorm ? args.m * (args.k + 8) * 2 : 0);
   Launch(GemmDecodeKernel<W, kTiles, kUpper, kNorm>,
          {.grid = (args.n + 8 * kTiles - 1) / (8 * kTiles), .block = 32 * warps, .shared_bytes = shared_bytes, .stream = stream, .dependent = true}, args, splits);
@@ -133,7 +139,7 @@ void LaunchTyped(const GemmArgs& args, Stream stream) {
 
 template <class W>
 void LaunchNorm(const GemmArgs& args, Stream stream) {
-  args.n > 8192 ? LaunchDecode<W, 4, false, true>(args, stream) : LaunchDecode<W, 1, false, true>(args, stream);
+  LaunchDecode<W, 1, false, true>(args, stream);
 }
 
 }  // namespace
@@ -141,7 +147,8 @@ void LaunchNorm(const GemmArgs& args, Stream stream) {
 // Few rows: every block normalises all of them again, which costs less than a launch.
 bool FusedNormGemmTakes(const GemmArgs& args) {
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  return args.m <= 8 && args.k <= 128 * kNormVectors && args.k % (args.w_type == GpuType::kI8 ? 16 : 8) == 0 && args.w_type != GpuType::kF32 &&
+  // A head has so many blocks that normalising in each costs more than a launch.
+  return args.m <= 8 && args.n <= 8192 && args.k <= 128 * kNormVectors && args.k % (args.w_type == GpuType::kI8 ? 16 : 8) == 0 && args.w_type != GpuType::kF32 &&
          args.x_stride % 4 == 0 && aligned(args.x) && aligned(args.w) && aligned(args.norm_gain) && aligned(args.norm_bias);
 }
 

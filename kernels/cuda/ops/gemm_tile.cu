@@ -91,11 +91,16 @@ PRECIS_KERNEL((TileShape<W, kM, kN, kWarpM, kWarpN, kStages>::kThreads), 1) Gemm
         low[i] = ReadBf16(x_tile, warp_row + i * 16 + lane / 4, chunk);
         high[i] = ReadBf16(x_tile, warp_row + i * 16 + 8 + lane / 4, chunk);
       }
+      Eight b[kColumnTiles];
       PRECIS_UNROLL
-      for (int j = 0; j < kColumnTiles; ++j) {
-        const Eight b = ReadWeights<S>(w, x_tile + S::kXBytes, warp_column + j * 8 + lane / 4, chunk);
+      for (int j = 0; j < kColumnTiles; ++j) b[j] = ReadWeights<S>(w, x_tile + S::kXBytes, warp_column + j * 8 + lane / 4, chunk);
+      PRECIS_UNROLL
+      for (int half = 0; half < 2; ++half) {
         PRECIS_UNROLL
-        for (int i = 0; i < kRowTiles; ++i) Multiply32(d[i][j], low[i], high[i], b);
+        for (int j = 0; j < kColumnTiles; ++j) {
+          PRECIS_UNROLL
+          for (int i = 0; i < kRowTiles; ++i) Multiply16(d[i][j], low[i], high[i], b[j], half);
+        }
       }
     }
     if (stage % (kSplit / kStageK) != kSplit / kStageK - 1 && stage + 1 < stages) continue;

@@ -40,9 +40,15 @@ PRECIS_DEVICE Best Better(Best a, Best b) {
 PRECIS_DEVICE Best ArgMax(const float* logits, int vocab, SampleShared* shared) {
   const int thread = static_cast<int>(threadIdx.x);
   Best best = {-BitsToFloat(0x7f800000u), 0x7fffffff};
-  for (int i = thread; i < vocab; i += kThreads) {
-    const float v = logits[i];
-    if (v > best.value) best = {v, i};
+  constexpr int kInFlight = 16;  // loads at a time
+  for (int first = thread; first < vocab; first += kThreads * kInFlight) {
+    float v[kInFlight];
+    PRECIS_UNROLL
+    for (int i = 0; i < kInFlight; ++i) v[i] = first + i * kThreads < vocab ? logits[first + i * kThreads] : best.value;
+    PRECIS_UNROLL
+    for (int i = 0; i < kInFlight; ++i) {
+      if (v[i] > best.value) best = {v[i], first + i * kThreads};
+    }
   }
   PRECIS_UNROLL
   for (int mask = 16; mask > 0; mask >>= 1) best = Better(best, {ShuffleXor(best.value, mask), ShuffleXor(best.id, mask)});
