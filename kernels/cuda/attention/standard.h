@@ -48,9 +48,15 @@ PRECIS_DEVICE char* ScoreRow(const ScoreMatrix& scores, int head, const QueryTil
   return scores.data + head * scores.head_bytes + t.score_row * scores.row_bytes;
 }
 
-// Mask, scale, bias and softmax of every row of the chunk, in place; columns from the row's own position to the end of its block's tiles become zero
-// (standard_softmax.cu).
-void StandardSoftmax(const PrefillParams& p, const ScoreMatrix& scores, const GpuAttentionArgs& args, Stream stream);
+// Mask, scale, bias and softmax of every row of the chunk, in place; columns from the row's own position to the end of its block's tiles (`whole_rows`: of the
+// context's tiles) become zero (standard_softmax.cu).
+void StandardSoftmax(const PrefillParams& p, const ScoreMatrix& scores, const GpuAttentionArgs& args, bool whole_rows, Stream stream);
+
+// Bytes of one sequence's keys or values, gathered from its pages for the library.
+inline int64_t GatherBytes(int heads, int head_dim, int max_context) { return RoundUp64(static_cast<int64_t>(heads) * head_dim * max_context * 2, 256); }
+
+// standard_prefill with the library's batched products (standard_library.cu). False where there is no library: nothing was enqueued then. `chunk`: rows at a time.
+bool StandardPrefillLibrary(const PrefillParams& p, const GpuAttentionArgs& args, int chunk, Stream stream);
 
 }  // namespace precis::kernels::PRECIS_GPU_NS
 

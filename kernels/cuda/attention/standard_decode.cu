@@ -133,7 +133,7 @@ void LaunchDecode(const GpuAttentionArgs& args, Stream stream) {
     config.stream = stream;
     config.dependent = true;
     Launch(DecodeScoresKernel<T, kHeadDim>, config, p, scores);
-    StandardSoftmax(p, scores, args, stream);
+    StandardSoftmax(p, scores, args, false, stream);
     config.grid.y = s.count;
     config.grid.z = 1;
     config.shared_bytes = kWarps * kHeadDim * 4;

@@ -1,7 +1,7 @@
 // Attention with the scores in memory: S = Q K^T, softmax over S, S V, each a launch over the whole batch. Query rows go in chunks when the workspace is smaller
 // than [heads][rows][context].
 //
-// The products are our own here, by mma.m16n8k16 (f32 mode: fused multiply-adds), with keys and values straight from the pages. A block takes the query rows at
+// The products are the library's with GemmMode::kFast (standard_library.cu), else our own, by mma.m16n8k16 (f32 mode: fused multiply-adds), with keys and values straight from the pages. A block takes the query rows at
 // positions [128 b, 128 b + 128) of a sequence; a score is one chain over the head's dimensions, an output one chain over the keys in tiles of 64 at absolute
 // positions, so a row's bits don't depend on the batch or the chunks. Tiles wholly above the diagonal are left out.
 
@@ -159,7 +159,7 @@ LaunchConfig BlockGrid(const GpuAttentionArgs& args, Stream stream) {
 void ChunkF32(const PrefillParams& p, const ScoreMatrix& scores, const GpuAttentionArgs& args, Stream stream) {
   const LaunchConfig config = BlockGrid(args, stream);
   Launch(ScoresF32Kernel, config, p, scores, args.cache.head_dim);
-  StandardSoftmax(p, scores, args, stream);
+  StandardSoftmax(p, scores, args, false, stream);
   Launch(WeightedSumF32Kernel, config, p, scores, args.cache.head_dim);
 }
 
@@ -170,7 +170,7 @@ void ChunkBf16(const PrefillParams& p, const ScoreMatrix& scores, const GpuAtten
     config.grid.x = args.cache.heads * CeilDiv(args.sequences.max_context, kScoreTile);
     config.shared_bytes = ((kStandardRows + kScoreTile) * kTileStride<kHeadDim> + kWeightElements) * 2;
     Launch(ScoresKernel<kHeadDim>, config, p, scores, args.cache.heads);
-    StandardSoftmax(p, scores, args, stream);
+    StandardSoftmax(p, scores, args, false, stream);
     config.grid.x = args.cache.heads;
     config.shared_bytes = 2 * (kWeightElements + kScoreTile * kTileStride<kHeadDim>) * 2;
     Launch(WeightedSumKernel<kHeadDim>, config, p, scores);
@@ -182,15 +182,16 @@ int ElementBytes(GpuType type) { return type == GpuType::kF32 ? 4 : 2; }
 }  // namespace
 
 int64_t StandardWorkspaceBytes(int heads, int head_dim, int max_query, int max_context, int total_queries, GpuType type) {
-  (void)head_dim;
-  (void)max_query;
-  return ScoreRowBytes(max_context, ElementBytes(type)) * heads * total_queries;
+  const int64_t gather = type == GpuType::kBf16 && max_query > 1 ? GatherBytes(heads, head_dim, max_context) : 0;
+  return gather + ScoreRowBytes(max_context, ElementBytes(type)) * heads * total_queries;
 }
 
 int StandardChunkRows(int heads, int head_dim, int max_query, int max_context, int total_queries, GpuType type, int64_t workspace_bytes) {
-  const int64_t row = StandardWorkspaceBytes(heads, head_dim, max_query, max_context, 1, type);
+  const int64_t row = ScoreRowBytes(max_context, ElementBytes(type)) * heads;
+  const int64_t gather = StandardWorkspaceBytes(heads, head_dim, max_query, max_context, 0, type);
   if (row == 0 || total_queries == 0) return total_queries;
-  const int64_t rows = workspace_bytes / row;
+  if (workspace_bytes < gather) return 0;
+  const int64_t rows = (workspace_bytes - gather) / row;
   return static_cast<int>(rows < total_queries ? rows : total_queries);
 }
 
@@ -201,6 +202,7 @@ void StandardPrefill(const GpuAttentionArgs& args, Stream stream) {
   const PrefillParams p = MakePrefillParams(args, bytes);
   const int chunk = StandardChunkRows(args.cache.heads, args.cache.head_dim, s.max_query, s.max_context, s.total_queries, args.cache.type, args.workspace_bytes);
   if (chunk == 0) return;  // a precondition: the caller asked for the bytes
+  if (args.mode == GemmMode::kFast && StandardPrefillLibrary(p, args, chunk, stream)) return;
   for (int first = 0; first < s.total_queries; first += chunk) {
     const int rows = s.total_queries - first < chunk ? s.total_queries - first : chunk;
     const ScoreMatrix scores = MakeScoreMatrix(args.workspace, s.max_context, bytes, first, rows);

@@ -46,7 +46,7 @@ PRECIS_DEVICE float SoftmaxRow(T* row, int position, int end, float scale, float
 }
 
 template <class T>
-PRECIS_KERNEL(kWarps * 32, 2) StandardSoftmaxKernel(const PrefillParams p, const ScoreMatrix scores) {
+PRECIS_KERNEL(kWarps * 32, 2) StandardSoftmaxKernel(const PrefillParams p, const ScoreMatrix scores, const int whole_rows) {
   GridDependencyWait();
   GridDependencyLaunch();
   const int head = static_cast<int>(blockIdx.x), sequence = static_cast<int>(blockIdx.y);
@@ -57,7 +57,7 @@ PRECIS_KERNEL(kWarps * 32, 2) StandardSoftmaxKernel(const PrefillParams p, const
   for (int r = t.begin + static_cast<int>(threadIdx.x) / 32; r < t.end; r += kWarps) {
     const int position = t.position + r;
     const int block_end = (position / kStandardRows + 1) * kStandardRows;
-    const int end = CeilDiv(block_end < context ? block_end : context, kScoreTile) * kScoreTile;
+    const int end = CeilDiv(block_end < context && whole_rows == 0 ? block_end : context, kScoreTile) * kScoreTile;
     T* row = reinterpret_cast<T*>(ScoreRow(scores, head, t) + r * scores.row_bytes);
     const float log_sum_exp = SoftmaxRow(row, position, end, p.scale_log2, slope);
     if (p.log_sum_exp != nullptr && threadIdx.x % 32 == 0) p.log_sum_exp[head * p.log_sum_exp_stride + t.first_row + r] = log_sum_exp;
@@ -66,7 +66,7 @@ PRECIS_KERNEL(kWarps * 32, 2) StandardSoftmaxKernel(const PrefillParams p, const
 
 }  // namespace
 
-void StandardSoftmax(const PrefillParams& p, const ScoreMatrix& scores, const GpuAttentionArgs& args, Stream stream) {
+void StandardSoftmax(const PrefillParams& p, const ScoreMatrix& scores, const GpuAttentionArgs& args, bool whole_rows, Stream stream) {
   LaunchConfig config;
   config.grid.x = args.cache.heads;
   config.grid.y = args.sequences.count;
@@ -75,9 +75,9 @@ void StandardSoftmax(const PrefillParams& p, const ScoreMatrix& scores, const Gp
   config.stream = stream;
   config.dependent = true;
   if (args.cache.type == GpuType::kF32) {
-    Launch(StandardSoftmaxKernel<float>, config, p, scores);
+    Launch(StandardSoftmaxKernel<float>, config, p, scores, whole_rows ? 1 : 0);
   } else {
-    Launch(StandardSoftmaxKernel<Bf16>, config, p, scores);
+    Launch(StandardSoftmaxKernel<Bf16>, config, p, scores, whole_rows ? 1 : 0);
   }
 }
 

@@ -261,7 +261,10 @@ GpuResult RunPieces(const GpuKernel& kernel, const GpuCase& c, const std::vector
   args.sequences.count = count;
   args.scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
   args.alibi_slopes = c.alibi ? slopes.data() : nullptr;
-  args.mode = GemmMode::kInvariant;
+  args.mode = c.mode;
+  args.sequences.host_query_begin = begin.data();
+  args.sequences.host_query_count = queries.data();
+  args.sequences.host_context_length = context.data();
   args.decode_counters = c.counters ? counters.data() : nullptr;
   args.workspace_bytes = c.workspace_bytes >= 0 ? c.workspace_bytes : kernel.workspace_bytes(args);
   const Buffer workspace(args.workspace_bytes);

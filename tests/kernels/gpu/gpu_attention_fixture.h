@@ -46,6 +46,7 @@ struct GpuCase {
   uint64_t page_seed = 1;        // order of pages in the arena
   int64_t workspace_bytes = -1;  // instead of what the kernel asks for
   bool counters = true;          // flash_decode joins splits in the same launch
+  GemmMode mode = GemmMode::kInvariant;
   std::vector<float> slopes;     // instead of those of `heads`
 };
 

@@ -175,15 +175,35 @@ TEST(GpuStandardPrefillTest, ChunksOfRowsGiveTheSameBitsAndAreReported) {
     c.type = type;
     const Batch batch(c, {{150, 100}, {70, 70}, {9, 1}});
     const GpuResult whole = RunPieces(StandardPrefillKernel(), c, batch.pieces);
-    const int64_t row = simt::StandardWorkspaceBytes(c.heads, c.head_dim, 100, 150, 1, type);
+    const int64_t gather = simt::StandardWorkspaceBytes(c.heads, c.head_dim, 100, 150, 0, type);
+    const int64_t row = simt::StandardWorkspaceBytes(c.heads, c.head_dim, 100, 150, 1, type) - gather;
+    EXPECT_EQ(gather, type == GpuType::kF32 ? 0 : 2 * c.heads * c.head_dim * 150);
     EXPECT_EQ(row, (type == GpuType::kF32 ? 4 : 2) * c.heads * 192);
     for (const int rows : {50, 7}) {
-      c.workspace_bytes = rows * row + 5;
+      c.workspace_bytes = gather + rows * row + 5;
       EXPECT_EQ(simt::StandardChunkRows(c.heads, c.head_dim, 100, 150, 171, type, c.workspace_bytes), rows);
       EXPECT_EQ(RunPieces(StandardPrefillKernel(), c, batch.pieces).rows, whole.rows) << rows << " rows at a time";
     }
-    EXPECT_EQ(simt::StandardChunkRows(c.heads, c.head_dim, 100, 150, 171, type, 171 * row), 171);
-    EXPECT_EQ(simt::StandardChunkRows(c.heads, c.head_dim, 100, 150, 171, type, row - 1), 0);
+    EXPECT_EQ(simt::StandardChunkRows(c.heads, c.head_dim, 100, 150, 171, type, gather + 171 * row), 171);
+    EXPECT_EQ(simt::StandardChunkRows(c.heads, c.head_dim, 100, 150, 171, type, gather + row - 1), 0);
+  }
+}
+
+// The library's place is taken by plain loops; gathering, layouts, softmax of whole rows and chunks are the real ones.
+TEST(GpuStandardPrefillTest, LibraryProductsPassTheGateInChunksToo) {
+  for (const bool alibi : {false, true}) {
+    for (const int head_dim : {64, 80}) {
+      GpuCase c;
+      c.mode = GemmMode::kFast;
+      c.alibi = alibi;
+      c.head_dim = head_dim;
+      const Batch batch(c, {{1, 1}, {17, 0}, {150, 100}, {70, 70}, {129, 1}, {200, 3}});
+      ExpectGate(StandardPrefillKernel(), c, batch.pieces);
+      const GpuResult whole = RunPieces(StandardPrefillKernel(), c, batch.pieces);
+      const int64_t gather = simt::StandardWorkspaceBytes(c.heads, c.head_dim, 100, 200, 0, c.type);
+      c.workspace_bytes = gather + 33 * (simt::StandardWorkspaceBytes(c.heads, c.head_dim, 100, 200, 1, c.type) - gather);
+      EXPECT_EQ(RunPieces(StandardPrefillKernel(), c, batch.pieces).rows, whole.rows);
+    }
   }
 }
 
