@@ -23,7 +23,7 @@ int64_t GemmWorkspaceBytes(int m, int n, int k, GemmMode mode);
 void GemmSimple(const GemmArgs& args, Stream stream);
 // bf16 activations, k a multiple of 8 (int8 weights: 16), rows 16-byte aligned. Both give the same bits.
 void GemmTile(const GemmArgs& args, Stream stream);
-void GemmDecode(const GemmArgs& args, Stream stream);  // m <= 16
+void GemmDecode(const GemmArgs& args, Stream stream);  // m <= 64
 bool GemmTakes(const GemmArgs& args);
 void FusedNormGemm(const GemmArgs& args, Stream stream);
 bool FusedNormGemmTakes(const GemmArgs& args);

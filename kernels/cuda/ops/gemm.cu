@@ -4,7 +4,12 @@ namespace precis::kernels::PRECIS_GPU_NS {
 namespace {
 
 constexpr int64_t kLibraryWorkspace = int64_t{32} << 20;
-constexpr int kDecodeRows = 16;
+constexpr int kDecodeRows = 16;  // to which our own kernel is the fastest
+
+// To 64 rows the decode kernel is ahead of the tiles, but for a head, where blocks of 16 columns read x too often; and its splits must fit shared memory.
+bool DecodeTakes(const GemmArgs& args) {
+  return (args.m <= kDecodeRows && args.k <= 8192) || (args.m <= 64 && args.n <= 8192 && args.k <= 4096);
+}
 
 bool Aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
@@ -20,7 +25,7 @@ void Gemm(const GemmArgs& args, Stream stream) {
   // Few rows are bound by reading w: our own kernel starts that before its turn, which the library's don't.
   if (args.mode == GemmMode::kFast && args.m > kDecodeRows && GemmLibrary(args, stream)) return;
   if (!GemmTakes(args)) return GemmSimple(args, stream);
-  args.m <= kDecodeRows ? GemmDecode(args, stream) : GemmTile(args, stream);
+  DecodeTakes(args) ? GemmDecode(args, stream) : GemmTile(args, stream);
 }
 
 int64_t GemmWorkspaceBytes(int /*m*/, int /*n*/, int /*k*/, GemmMode mode) { return mode == GemmMode::kFast ? kLibraryWorkspace : 0; }

@@ -1,4 +1,4 @@
-// Products of at most 16 rows: bound by reading w. A block has 8 or 32 columns, a warp every so many splits of k; the splits meet in shared memory and are
+// Products of at most 64 rows: bound by reading w. A block has 8, 16 or 32 columns, a warp every so many splits of k; the splits meet in shared memory and are
 // summed in order. The first weights are under way before the kernel before this one has ended.
 
 #include "kernels/cuda/ops/gemm_common.h"
@@ -9,8 +9,8 @@ namespace precis::kernels::PRECIS_GPU_NS {
 namespace {
 
 // Warps of a block: as registers allow, and no more than there are splits.
-template <int kTiles, bool kNorm>
-inline constexpr int kMaxWarps = kNorm ? 8 : kTiles > 1 ? 12 : 24;
+template <int kTiles, int kEights, bool kNorm>
+inline constexpr int kMaxWarps = kNorm ? 8 : kTiles > 2 || kEights > 2 ? 12 : 24;
 constexpr int kBlocks = kSplit / 32;
 constexpr int kNormVectors = 8;  // the widths to which the norm is fused: 1,024
 
@@ -56,10 +56,10 @@ PRECIS_DEVICE void NormaliseRows(const GemmArgs& p, Bf16* to, int warp, int warp
   }
 }
 
-// kUpper false: m <= 8, the upper half of A is zero. kNorm: x is normalised first, by every block for itself.
-template <class W, int kTiles, bool kUpper, bool kNorm>
-PRECIS_KERNEL((32 * kMaxWarps<kTiles, kNorm>), 1) GemmDecodeKernel(const GemmArgs p, const int splits) {
-  constexpr int kRows = kUpper ? 16 : 8;
+// For at most 8 kEights rows; with one eight the upper half of A is zero. kNorm: x is normalised first, by every block for itself.
+template <class W, int kTiles, int kEights, bool kNorm>
+PRECIS_KERNEL((32 * kMaxWarps<kTiles, kEights, kNorm>), 1) GemmDecodeKernel(const GemmArgs p, const int splits) {
+  constexpr int kRows = 8 * kEights, kRowTiles = (kEights + 1) / 2;
   constexpr int kColumns = 8 * kTiles;
   float* partial = reinterpret_cast<float*>(DynamicShared());  // [splits][kRows][kColumns]
   const int warps = static_cast<int>(blockDim.x) / 32, warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
@@ -82,30 +82,34 @@ PRECIS_KERNEL((32 * kMaxWarps<kTiles, kNorm>), 1) GemmDecodeKernel(const GemmArg
     x = normalised;
     x_stride = p.k + 8;
   }
-  const Bf16* low_row = x + row * x_stride;
-  const Bf16* high_row = low_row + 8 * x_stride;
   for (int split = warp; split < splits; split += warps) {
     if (split != warp) weights.Load(p, first_column, split, lane);
-    float d[kTiles][4] = {};
+    float d[kRowTiles][kTiles][4] = {};
     PRECIS_UNROLL
     for (int block = 0; block < kBlocks; ++block) {
       const int k = split * kSplit + block * 32 + lane % 4 * 8;
-      const Eight low = row < p.m && k < p.k ? ToEight(Load16(low_row + k)) : Eight{};
-      const Eight high = kUpper && row + 8 < p.m && k < p.k ? ToEight(Load16(high_row + k)) : Eight{};
+      Eight a[2 * kRowTiles];
+      PRECIS_UNROLL
+      for (int i = 0; i < 2 * kRowTiles; ++i) {
+        const int m = row + 8 * i;
+        a[i] = i < kEights && m < p.m && k < p.k ? ToEight(Load16(x + m * x_stride + k)) : Eight{};
+      }
       PRECIS_UNROLL
       for (int half = 0; half < 2; ++half) {
         PRECIS_UNROLL
-        for (int tile = 0; tile < kTiles; ++tile) Multiply16(d[tile], low, high, weights.b[tile][block], half);
+        for (int i = 0; i < kRowTiles; ++i) {
+          PRECIS_UNROLL
+          for (int tile = 0; tile < kTiles; ++tile) Multiply16(d[i][tile], a[2 * i], a[2 * i + 1], weights.b[tile][block], half);
+        }
       }
     }
     float* mine = partial + split * kRows * kColumns + row * kColumns + lane % 4 * 2;
     PRECIS_UNROLL
-    for (int tile = 0; tile < kTiles; ++tile) {
-      mine[tile * 8] = d[tile][0];
-      mine[tile * 8 + 1] = d[tile][1];
-      if (kUpper) {
-        mine[8 * kColumns + tile * 8] = d[tile][2];
-        mine[8 * kColumns + tile * 8 + 1] = d[tile][3];
+    for (int i = 0; i < kEights; ++i) {
+      PRECIS_UNROLL
+      for (int tile = 0; tile < kTiles; ++tile) {
+        mine[i * 8 * kColumns + tile * 8] = d[i / 2][tile][i % 2 * 2];
+        mine[i * 8 * kColumns + tile * 8 + 1] = d[i / 2][tile][i % 2 * 2 + 1];
       }
     }
   }
@@ -117,13 +121,13 @@ PRECIS_KERNEL((32 * kMaxWarps<kTiles, kNorm>), 1) GemmDecodeKernel(const GemmArg
   }
 }
 
-template <class W, int kTiles, bool kUpper, bool kNorm = false>
+template <class W, int kTiles, int kEights, bool kNorm = false>
 void LaunchDecode(const GemmArgs& args, Stream stream) {
   const int splits = (args.k + kSplit - 1) / kSplit;
-  constexpr int kMost = kMaxWarps<kTiles, kNorm>;
+  constexpr int kMost = kMaxWarps<kTiles, kEights, kNorm>;
   const int rounds = (splits + kMost - 1) / kMost, warps = (splits + rounds - 1) / rounds;
-  const int shared_bytes = splits * (kUpper ? 16 : 8) * 8 * kTiles * 4 + (kNorm ? args.m * (args.k + 8) * 2 : 0);
-  Launch(GemmDecodeKernel<W, kTiles, kUpper, kNorm>,
+  const int shared_bytes = splits * 8 * kEights * 8 * kTiles * 4 + (kNorm ? args.m * (args.k + 8) * 2 : 0);
+  Launch(GemmDecodeKernel<W, kTiles, kEights, kNorm>,
          {.grid = (args.n + 8 * kTiles - 1) / (8 * kTiles), .block = 32 * warps, .shared_bytes = shared_bytes, .stream = stream, .dependent = true}, args, splits);
 }
 
@@ -131,15 +135,17 @@ template <class W>
 void LaunchTyped(const GemmArgs& args, Stream stream) {
   const bool wide = args.n > 8192;  // enough blocks without small ones
   if (args.m <= 8) {
-    wide ? LaunchDecode<W, 4, false>(args, stream) : LaunchDecode<W, 1, false>(args, stream);
+    wide ? LaunchDecode<W, 4, 1>(args, stream) : LaunchDecode<W, 1, 1>(args, stream);
+  } else if (args.m <= 16) {
+    wide ? LaunchDecode<W, 4, 2>(args, stream) : LaunchDecode<W, 1, 2>(args, stream);
   } else {
-    wide ? LaunchDecode<W, 4, true>(args, stream) : LaunchDecode<W, 1, true>(args, stream);
+    args.m <= 32 ? LaunchDecode<W, 2, 4>(args, stream) : LaunchDecode<W, 2, 8>(args, stream);
   }
 }
 
 template <class W>
 void LaunchNorm(const GemmArgs& args, Stream stream) {
-  LaunchDecode<W, 1, false, true>(args, stream);
+  LaunchDecode<W, 1, 1, true>(args, stream);
 }
 
 }  // namespace
