@@ -41,7 +41,7 @@ def demangle(names):
 
 def short_name(plain):
     """Without return type, namespaces and parameters."""
-    name = re.sub(r"precis::kernels::cuda::|\(anonymous namespace\)::|_GLOBAL__N__\w+::|\bvoid ", "", plain)
+    name = re.sub(r"precis::kernels::cuda::|precis::kernels::|\(anonymous namespace\)::|_GLOBAL__N__\w+::|\bvoid ", "", plain)
     depth = 0
     for i, c in enumerate(name):
         depth += {"<": 1, ">": -1}.get(c, 0)

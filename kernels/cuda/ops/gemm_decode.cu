@@ -10,7 +10,7 @@ namespace {
 
 // Warps of a block: as registers allow, and no more than there are splits.
 template <int kTiles, int kEights, bool kNorm>
-inline constexpr int kMaxWarps = kNorm ? 8 : kTiles > 2 || kEights > 2 ? 12 : 24;
+inline constexpr int kMaxWarps = kNorm || kEights > 4 ? 8 : kTiles > 2 || kEights > 2 ? 12 : 24;
 constexpr int kBlocks = kSplit / 32;
 constexpr int kNormVectors = 8;  // the widths to which the norm is fused: 1,024
 
