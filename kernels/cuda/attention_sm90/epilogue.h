@@ -6,6 +6,7 @@
 #include "kernels/cuda/attention_sm90/layout.h"
 #include "kernels/cuda/attention_sm90/softmax.h"
 
+#ifdef PRECIS_SM90_CODE
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 // The compiler must not move reads of a matrix product's registers above the wait for it.
@@ -35,40 +36,34 @@ PRECIS_DEVICE void TransposeQuad(uint32_t (&r)[4], int lane) {
   }
 }
 
-// Rows row and row + 8 of a group of `rows` rows that starts at row `first` of the item.
-template <int kCount>
-PRECIS_DEVICE void StoreOutput(const FlashParams& params, const WorkItem& item, int first, int rows, int row, int lane, const float (&output)[kCount],
-                               const float (&inverse)[2]) {
+// Rows row and row + 8 of a group of `rows` rows that starts at output_row.
+template <class Softmax>
+PRECIS_DEVICE void StoreOutput(const FlashParams& params, int head, int output_row, int rows, int row, int lane, const float (&output)[kOutputs],
+                               const Softmax& softmax, int first_position) {
   PRECIS_UNROLL
   for (int half = 0; half < 2; ++half) {
-    const int64_t target = item.output_row + first + row + 8 * half;
-    Bf16* line = params.output + target * params.output_stride + item.head * kHeadDim;
+    const float inverse = 1.0f / softmax.sum(half);
+    const bool present = row + 8 * half < rows;
+    const int64_t target = output_row + row + 8 * half;
+    Bf16* line = params.output + target * params.output_stride + head * kHeadDim;
     PRECIS_UNROLL
     for (int part = 0; part < 2; ++part) {
       Vec16 chunk;
       PRECIS_UNROLL
       for (int i = 0; i < 4; ++i) {
         const float* pair = &output[16 * part + 4 * i + 2 * half];
-        chunk.w[i] = PackBf16(pair[0] * inverse[half], pair[1] * inverse[half]);
+        chunk.w[i] = PackBf16(pair[0] * inverse, pair[1] * inverse);
       }
       TransposeQuad(chunk.w, lane);
-      if (row + 8 * half < rows) Store16(line + 32 * part + 8 * (lane % 4), chunk);
+      if (present) Store16(line + 32 * part + 8 * (lane % 4), chunk);
+    }
+    if (params.log_sum_exp != nullptr && present && lane % 4 == 0) {
+      params.log_sum_exp[head * params.log_sum_exp_stride + target] = softmax.LogSumExp(half, first_position + 8 * half);
     }
   }
 }
 
-// The same rows' logarithms, where they are wanted. position: of the first of the two.
-template <class Softmax>
-PRECIS_DEVICE void StoreLogSumExp(const FlashParams& params, const WorkItem& item, int first, int row, int lane, const Softmax& softmax, int position) {
-  if (params.log_sum_exp == nullptr || lane % 4 != 0) return;
-  PRECIS_UNROLL
-  for (int half = 0; half < 2; ++half) {
-    const int in_item = first + row + 8 * half;
-    if (in_item >= item.rows) continue;
-    params.log_sum_exp[item.head * params.log_sum_exp_stride + item.output_row + in_item] = softmax.LogSumExp(half, position + 8 * half);
-  }
-}
-
 }  // namespace precis::kernels::PRECIS_GPU_NS::sm90
+#endif  // PRECIS_SM90_CODE
 
 #endif  // PRECIS_KERNELS_CUDA_ATTENTION_SM90_EPILOGUE_H_

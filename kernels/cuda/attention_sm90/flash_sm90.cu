@@ -3,17 +3,32 @@
 #include "kernels/cuda/attention_sm90/launch_sm90.h"
 
 namespace precis::kernels::PRECIS_GPU_NS {
+namespace {
+
+int Multiprocessors() {
+#ifdef PRECIS_SIMT
+  return 3;  // more than one block, and blocks with more than one item, on small shapes
+#else
+  int device = 0, count = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return count;
+#endif
+}
+
+template <class Policy>
+void Forward(const GpuAttentionArgs& args, Stream stream) {
+  sm90::LaunchForward<Policy, sm90::ForwardTuning>(args, Multiprocessors(), true, stream);
+}
+
+}  // namespace
 
 bool FlashPrefillSm90Takes(const GpuAttentionArgs& args) {
   return args.cache.type == GpuType::kBf16 && args.cache.head_dim == sm90::kHeadDim && args.qkv_stride % 8 == 0 && args.output_stride % 8 == 0;
 }
 
 void FlashPrefillSm90(const GpuAttentionArgs& args, Stream stream) {
-  if (args.alibi_slopes != nullptr) {
-    sm90::LaunchForward<sm90::AlibiPolicy, sm90::BestTuning>(args, stream);
-  } else {
-    sm90::LaunchForward<sm90::LearnedPolicy, sm90::BestTuning>(args, stream);
-  }
+  args.alibi_slopes != nullptr ? Forward<sm90::AlibiPolicy>(args, stream) : Forward<sm90::LearnedPolicy>(args, stream);
 }
 
 }  // namespace precis::kernels::PRECIS_GPU_NS

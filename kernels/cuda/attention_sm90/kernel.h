@@ -8,15 +8,14 @@
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 // What was chosen by measurement: see kernels/lab/NOTES.md.
-template <int kEighths, bool kToken, bool kSums, int kStride = 1, bool kHalf = true>
+template <bool kToken = true, bool kHalf = true>
 struct TuningOf {
-  static constexpr int kPolynomialEighths = kEighths;  // of the odd columns' exponentials by polynomial
-  static constexpr bool kOrdered = kToken;             // warpgroups start their products in turn
-  static constexpr bool kSumByProduct = kSums;         // sums of probabilities by a column of ones beside the values; no log-sum-exp
-  static constexpr int kWitnessStride = kStride;       // of the exponentials that the wait for values is tied to
-  static constexpr bool kHalfTiles = kHalf;            // the last tile is cut to 64 keys where that is enough
+  static constexpr bool kOrdered = kToken;   // warpgroups start their products in turn
+  static constexpr bool kHalfTiles = kHalf;  // the last tile is cut to 64 keys where that is enough
 };
+using ForwardTuning = TuningOf<>;
 
+#ifdef PRECIS_SM90_CODE
 PRECIS_DEVICE void InitializeBarriers(SharedBlock& shared) {
   for (int i = 0; i < kItemSlots; ++i) {
     MbarrierInit(&shared.item_full[i], 1);
@@ -47,18 +46,16 @@ PRECIS_DEVICE void RunProducer(const FlashParams& params, SharedBlock& shared) {
   }
 }
 
+#endif  // PRECIS_SM90_CODE
+
 template <class Policy, class Tuning>
 PRECIS_KERNEL(kThreads, 1) FlashForwardSm90(const PRECIS_GRID_CONSTANT FlashParams params) {
+#ifdef PRECIS_SM90_CODE
   SharedBlock& shared = *reinterpret_cast<SharedBlock*>(DynamicShared());
   if (threadIdx.x == 0) {
     PrefetchTensorMap(&params.query_map);
     PrefetchTensorMap(&params.cache_map);
     InitializeBarriers(shared);
-  }
-  if constexpr (Tuning::kSumByProduct) {
-    const Vec16 ones = {{0x3F803F80u, 0x3F803F80u, 0x3F803F80u, 0x3F803F80u}};
-    for (int i = static_cast<int>(threadIdx.x) * 16; i < static_cast<int>(sizeof(shared.ones)); i += kThreads * 16) Store16(shared.ones + i, ones);
-    FenceProxyAsync();
   }
   SyncThreads();
   GridDependencyWait();
@@ -69,8 +66,9 @@ PRECIS_KERNEL(kThreads, 1) FlashForwardSm90(const PRECIS_GRID_CONSTANT FlashPara
     RunProducer(params, shared);
   } else {
     SetMaxRegistersIncrease<160>();
-    Consumer<Policy, Tuning>(params, shared, warpgroup - 1).Run();
+    Consumer<Policy, Tuning>(params, shared, warpgroup - 1, static_cast<int>(threadIdx.x) % kWarpgroup).Run();
   }
+#endif  // PRECIS_SM90_CODE
 }
 
 }  // namespace precis::kernels::PRECIS_GPU_NS::sm90

@@ -9,6 +9,11 @@
 #include "kernels/cuda/platform/platform.h"
 #include "kernels/cuda/platform/ptx.h"
 
+// Where the code of this folder exists: sm_90a, and the host. For other targets its kernels are empty; they are not launched there.
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define PRECIS_SM90_CODE
+#endif
+
 // Loops of the loading warps, which have few registers.
 #ifdef PRECIS_SIMT
 #define PRECIS_NO_UNROLL
@@ -30,10 +35,19 @@ inline constexpr int kThreads = (kConsumers + 1) * kWarpgroup;
 inline constexpr int kStages = 4;   // tiles of keys, and tiles of values, in flight
 inline constexpr int kQueryBuffers = 2;
 inline constexpr int kItemSlots = 4;
+inline constexpr int kTicketSlots = 64;  // launches in flight, at most
 
 inline constexpr int kPageBytes = kPageTokens * kHeadDim * 2;
 inline constexpr int kTileBytes = kTileKeys * kHeadDim * 2;
 inline constexpr int kGroupBytes = kGroupRows * kHeadDim * 2;
+
+// The variants of the engine: what is added to a score.
+struct LearnedPolicy {
+  static constexpr bool kAlibi = false;
+};
+struct AlibiPolicy {
+  static constexpr bool kAlibi = true;
+};
 
 // What the kernel is given. Tensor maps lie in constant memory: the copy engine reads them there.
 struct FlashParams {
@@ -78,8 +92,6 @@ struct SharedBlock {
   alignas(1024) char query[kQueryBuffers][kConsumers][kGroupBytes];
   char keys[kStages][kTileBytes];
   char values[kStages][kTileBytes];
-  alignas(1024) char ones[16 * kHeadDim * 2];  // 16 rows of ones beside the values
-  float inverse_sums[2][kConsumers * kWarpgroup];
   WorkItem items[kItemSlots];
   ScheduleState schedule;
   Mbarrier item_full[kItemSlots], item_empty[kItemSlots];

@@ -7,6 +7,7 @@
 #include "kernels/cuda/attention_sm90/layout.h"
 #include "kernels/cuda/attention_sm90/schedule.h"
 
+#ifdef PRECIS_SM90_CODE
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 class Producer {
@@ -142,5 +143,6 @@ class ValuePatcher {
 };
 
 }  // namespace precis::kernels::PRECIS_GPU_NS::sm90
+#endif  // PRECIS_SM90_CODE
 
 #endif  // PRECIS_KERNELS_CUDA_ATTENTION_SM90_PRODUCER_H_

@@ -7,10 +7,10 @@
 
 #include "kernels/cuda/attention_sm90/layout.h"
 
+#ifdef PRECIS_SM90_CODE
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 // Counters of the tile scheduler: a slot for each launch in flight. The last block of a launch leaves its slot cleared.
-inline constexpr int kTicketSlots = 64;
 struct TicketSlot {
   int next;
   int finished;
@@ -177,5 +177,6 @@ class LongestFirst {
 };
 
 }  // namespace precis::kernels::PRECIS_GPU_NS::sm90
+#endif  // PRECIS_SM90_CODE
 
 #endif  // PRECIS_KERNELS_CUDA_ATTENTION_SM90_SCHEDULE_H_

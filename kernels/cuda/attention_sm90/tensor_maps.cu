@@ -6,25 +6,33 @@
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 bool EncodeQueryMap(const GpuAttentionArgs& args, TensorMap* map) {
-  TensorMapSpec spec = {.base = const_cast<void*>(args.qkv), .rank = 2, .swizzle = Swizzle::k128};
+  TensorMapSpec spec;
+  spec.base = const_cast<void*>(args.qkv);
+  spec.rank = 2;
   spec.dims[0] = static_cast<uint64_t>(args.cache.heads) * kHeadDim;
   spec.dims[1] = static_cast<uint64_t>(args.qkv_rows);
+  spec.strides[0] = 2;
   spec.strides[1] = static_cast<uint64_t>(args.qkv_stride) * 2;
   spec.box[0] = kHeadDim;
   spec.box[1] = kGroupRows;
+  spec.swizzle = Swizzle::k128;
   return MakeTensorMap(spec, map);
 }
 
 bool EncodeCacheMap(const GpuKvLayer& cache, TensorMap* map) {
-  TensorMapSpec spec = {.base = cache.arena, .rank = 5, .swizzle = Swizzle::k128};
-  const uint64_t dims[] = {kHeadDim, kPageTokens, static_cast<uint64_t>(cache.heads), static_cast<uint64_t>(cache.parts), static_cast<uint64_t>(cache.pages)};
-  const uint64_t strides[] = {2, kHeadDim * 2, kPageBytes, static_cast<uint64_t>(cache.part_bytes), static_cast<uint64_t>(cache.page_stride)};
-  const uint32_t box[] = {kHeadDim, kPageTokens, 1, 1, 1};
-  for (int i = 0; i < 5; ++i) {
+  TensorMapSpec spec;
+  spec.base = cache.arena;
+  spec.rank = 5;
+  const uint64_t dims[5] = {kHeadDim, kPageTokens, static_cast<uint64_t>(cache.heads), static_cast<uint64_t>(cache.parts),
+                            static_cast<uint64_t>(cache.pages)};
+  const uint64_t strides[5] = {2, kHeadDim * 2, kPageBytes, static_cast<uint64_t>(cache.part_bytes), static_cast<uint64_t>(cache.page_stride)};
+  const uint32_t box[5] = {kHeadDim, kPageTokens, 1, 1, 1};
+  for (int i = 0; i < spec.rank; ++i) {
     spec.dims[i] = dims[i];
     spec.strides[i] = strides[i];
     spec.box[i] = box[i];
   }
+  spec.swizzle = Swizzle::k128;
   return MakeTensorMap(spec, map);
 }
 
