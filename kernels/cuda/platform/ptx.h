@@ -9,6 +9,7 @@
 //   CpAsync16, CpAsyncCommit, CpAsyncWait<N>          valid = false fills with zeros
 //   Mbarrier...                 phases as in PTX; MbarrierWait returns when the phase of that parity is complete
 //   TmaLoad2d..5d               box of a tensor map to shared memory; its bytes complete on the barrier
+//   TmaStore2d..4d, TmaStoreCommit, TmaStoreWait<N>   the other way; complete, and shared memory free again, after the wait
 //   FenceProxyAsync             before the asynchronous proxy reads what ordinary stores wrote
 //   SharedDescriptor, WgmmaFence, WgmmaSS, WgmmaRS, WgmmaCommit, WgmmaWait<N>      m64nNk16, bf16, f32 accumulators; N = 64, 128
 //   SetMaxRegistersIncrease / Decrease<N>, ElectOne
