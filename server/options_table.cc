@@ -159,7 +159,8 @@ void AddModelOptions(TableBuilder& t) {
   t.Add("model", "NAME=DIR", Models(),
         "A model folder in Hugging Face form. Repeat it for more models; the same name again adds a checkpoint, and the "
         "attention backend of a request picks among them. PRECIS_MODEL separates several by commas.");
-  t.Add("device", "NAME", Word(FIELD(device), {"auto", "cpu"}), "Where models run: auto or cpu.");
+  t.Add("device", "NAME", Word(FIELD(device), {"auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "simt"}),
+        "Where models run: cpu, cuda, cuda:N, simt (the GPU kernels run by the host: tests), or auto (cuda where it opens, else cpu).");
   t.Add("weights", "DTYPE", Word(FIELD(weights), {"auto", "f32", "bf16", "int8"}),
         "How weights are held: auto (as the checkpoint), f32, bf16 or int8.");
   t.Add("cpu-isa", "ISA", Word(FIELD(cpu_isa), {"auto", "portable", "avx2", "avx512"}),

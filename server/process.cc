@@ -261,6 +261,7 @@ absl::StatusOr<std::unique_ptr<runtime::Engine>> CreateEngine(const ServerOption
   if (engine.threads == 0) engine.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   runtime::LoadOptions load;
   load.threads = engine.threads;
+  load.device = options.device;
   load.alibi_context_tokens = static_cast<int>(options.alibi_context_tokens);
   load.weights_auto = options.weights == "auto";
   if (!load.weights_auto) {

@@ -77,7 +77,8 @@ absl::Status EngineImpl::Start() {
     MutexLock lock(&mu_);
     for (int i = 0; i < cache_.pools(); ++i) pages.push_back(cache_.pages(i));
   }
-  auto executor = StepExecutor::Create(*catalog_, pages, options_.attention_workspace_bytes, telemetry_);
+  auto executor = StepExecutor::Create(*catalog_, pages, options_.attention_workspace_bytes, options_.max_step_tokens,
+                                       telemetry_);
   if (!executor.ok()) return executor.status();
   executor_ = *std::move(executor);
   engine_thread_ = std::thread([this] { RunEngine(); });

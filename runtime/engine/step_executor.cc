@@ -24,24 +24,32 @@ Phase PhaseOf(const PlannedRow& row) {
 
 absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Catalog& catalog,
                                                                    const std::vector<int64_t>& pages,
-                                                                   int64_t attention_workspace_bytes,
+                                                                   int64_t attention_workspace_bytes, int step_tokens,
                                                                    Telemetry* telemetry) {
   auto executor = std::unique_ptr<StepExecutor>(new StepExecutor(catalog, telemetry));
   const auto checkpoints = catalog.all_checkpoints();
   for (size_t i = 0; i < checkpoints.size(); ++i) {
     ModelRunner& runner = *checkpoints[i]->runner;
+    runner.SetLimits(attention_workspace_bytes);
+    const absl::StatusOr<KvMemory> own = runner.Reserve(pages[i], step_tokens);
+    if (!own.ok()) return own.status();
+    if (own->base != nullptr) {
+      executor->arenas_.push_back(nullptr);
+      executor->memories_.push_back(*own);
+      continue;
+    }
     // Pools that share a budget must not hold memory in larger pieces than pages.
     auto arena = KvArena::Create(pages[i], runner.page_bytes(), /*huge_pages=*/checkpoints.size() == 1);
     if (!arena.ok()) return arena.status();
+    executor->memories_.push_back({(*arena)->base(), (*arena)->pages()});
     executor->arenas_.push_back(*std::move(arena));
-    runner.SetLimits(attention_workspace_bytes);
   }
   return executor;
 }
 
 absl::Status StepExecutor::Run(int pool, absl::Span<ExecutedRow> rows, const EngineClock& clock) {
   BuildRows(pool, rows);
-  const KvMemory memory = {arenas_[pool]->base(), arenas_[pool]->pages()};
+  const KvMemory memory = memories_[pool];
   const bool timed = steps_++ % kTimedStepInterval == 0;
   const absl::Time start = clock.Now();
   stats_.variants.clear();

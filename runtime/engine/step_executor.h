@@ -25,15 +25,17 @@ struct ExecutedRow {
 // Runs the rows of plans on the checkpoints' runners, whose KV memory it owns. Not thread-safe: the engine thread's.
 class StepExecutor {
  public:
-  // One arena for each checkpoint, large enough for the whole budget.
+  // One arena for each checkpoint, large enough for the whole budget: the runner's own, or one in host memory.
   static absl::StatusOr<std::unique_ptr<StepExecutor>> Create(const Catalog& catalog,
                                                               const std::vector<int64_t>& pages,
-                                                              int64_t attention_workspace_bytes,
+                                                              int64_t attention_workspace_bytes, int step_tokens,
                                                               Telemetry* telemetry);
 
   // Runs rows of one pool in one step of its runner.
   absl::Status Run(int pool, absl::Span<ExecutedRow> rows, const EngineClock& clock);
-  void Discard(int pool, int32_t page) { arenas_[pool]->Discard(page); }
+  void Discard(int pool, int32_t page) {
+    if (arenas_[pool] != nullptr) arenas_[pool]->Discard(page);
+  }
 
   struct Memory {
     int64_t activations_bytes = 0, activations_bytes_peak = 0;
@@ -49,7 +51,8 @@ class StepExecutor {
 
   const Catalog& catalog_;
   Telemetry* const telemetry_;
-  std::vector<std::unique_ptr<KvArena>> arenas_;
+  std::vector<std::unique_ptr<KvArena>> arenas_;  // null where the runner has its own memory
+  std::vector<KvMemory> memories_;
   Memory memory_;
   int64_t steps_ = 0;
   // Of the current step; kept for their memory.

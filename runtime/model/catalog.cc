@@ -6,6 +6,7 @@
 
 #include "runtime/model/config_json.h"
 #include "runtime/model/cpu_runner.h"
+#include "runtime/model/gpu_runner.h"
 #include "runtime/model/mapped_file.h"
 #include "runtime/model/safetensors.h"
 #include "runtime/model/status_macros.h"
@@ -54,11 +55,17 @@ absl::StatusOr<FolderOptions> LoadFolderOptions(const std::string& directory) {
 }
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> LoadCheckpoint(const std::string& directory, const LoadOptions& options,
-                                                           std::shared_ptr<kernels::ThreadPool> pool) {
+                                                           std::shared_ptr<kernels::ThreadPool> pool,
+                                                           std::shared_ptr<kernels::GpuDevice> device) {
   auto checkpoint = std::make_unique<Checkpoint>();
   checkpoint->name = FolderName(directory);
   PRECIS_ASSIGN(FolderOptions folder, LoadFolderOptions(directory));
-  PRECIS_ASSIGN(checkpoint->runner, LoadCpuRunner(directory, options, folder.context_tokens, std::move(pool)));
+  if (device == nullptr) {
+    PRECIS_ASSIGN(checkpoint->runner, LoadCpuRunner(directory, options, folder.context_tokens, std::move(pool)));
+  } else {
+    PRECIS_ASSIGN(checkpoint->runner,
+                  LoadGpuRunner(directory, options, folder.context_tokens, std::move(pool), std::move(device)));
+  }
   PRECIS_TRY(LoadTokenizer(directory, checkpoint.get()));
   checkpoint->prompt_prefix = std::move(folder.prefix);
   checkpoint->prompt_suffix = std::move(folder.suffix);
@@ -141,16 +148,20 @@ absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Load(absl::Span<const ModelSpe
     return absl::InvalidArgumentError(
         Cat("alibi_context_tokens is ", options.alibi_context_tokens, "; 1 is the least"));
   }
+  std::string why_cpu;
+  PRECIS_ASSIGN(const std::shared_ptr<kernels::GpuDevice> device, OpenDevice(options.device, &why_cpu));
   auto pool = std::make_shared<kernels::ThreadPool>(options.threads);
   std::vector<std::unique_ptr<Model>> models;
   for (const ModelSpec& spec : specs) {
     if (spec.name.empty()) return absl::InvalidArgumentError(Cat("the model in ", spec.directory, " has no name"));
-    auto checkpoint = LoadCheckpoint(spec.directory, options, pool);
+    auto checkpoint = LoadCheckpoint(spec.directory, options, pool, device);
     absl::Status status = checkpoint.status();
     if (status.ok()) status = AddCheckpoint(std::move(*checkpoint), FindOrAdd(spec.name, &models));
     if (!status.ok()) return absl::Status(status.code(), Cat("model '", spec.name, "': ", status.message()));
   }
-  return std::make_unique<Catalog>(std::move(models));
+  auto catalog = std::make_unique<Catalog>(std::move(models));
+  catalog->why_cpu_ = std::move(why_cpu);
+  return catalog;
 }
 
 absl::StatusOr<Catalog::Choice> Catalog::Resolve(std::string_view name, std::string_view backend) const {

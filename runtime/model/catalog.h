@@ -26,6 +26,7 @@ struct LoadOptions {
   bool weights_auto = true;  // ignore `weights`: I8 checkpoints stay int8, BF16/F16 become bf16, F32 stays f32
   kernels::CpuIsa isa = kernels::CpuIsa::kPortable;  // the caller passes BestCpuIsa() unless told otherwise
   int threads = 1;
+  std::string device = "cpu";  // or cuda, cuda:N, simt, auto (cuda where there is one, else cpu)
   int alibi_context_tokens = 32768;  // context limit for ALiBi checkpoints
 };
 
@@ -67,12 +68,16 @@ class Catalog {
 
   absl::Span<Checkpoint* const> all_checkpoints() const { return all_; }
 
+  // Why device auto became cpu; empty otherwise.
+  const std::string& why_cpu() const { return why_cpu_; }
+
   // For tests: takes what was built by hand.
   explicit Catalog(std::vector<std::unique_ptr<Model>> models);
 
  private:
   std::vector<std::unique_ptr<Model>> models_;
   std::vector<Checkpoint*> all_;
+  std::string why_cpu_;
 };
 
 }  // namespace precis::runtime

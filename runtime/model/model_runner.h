@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "kernels/attention.h"
@@ -82,6 +83,13 @@ class ModelRunner {
   virtual int64_t ActivationBytes(int tokens, int sampled) const = 0;
   // Before the first Step.
   virtual void SetLimits(int64_t attention_workspace_bytes) = 0;
+
+  // Before the first Step, after SetLimits: takes all memory that steps of up to `step_tokens` tokens will need. A runner whose pages lie in its device's
+  // memory returns them; one that reads the engine's memory returns no base, and the engine supplies the pages. RESOURCE_EXHAUSTED says what didn't fit.
+  virtual absl::StatusOr<KvMemory> Reserve(int64_t pages, int step_tokens) {
+    (void)pages, (void)step_tokens;
+    return KvMemory();
+  }
 
   // Runs the rows in one forward pass: writes their keys and values into the pages, then samples. outputs[i] belongs to rows[i]. Rows of different variants share
   // every matrix product; they are partitioned only inside attention. Bits of each row as RunAttention promises: independent of the others.

@@ -173,10 +173,12 @@ class CpuInvarianceTest : public InvarianceTest {
     runtime::LoadOptions options;
     options.isa = kernels::BestCpuIsa();
     options.threads = threads;
+    options.device = device_;
     auto catalog = Catalog::Load(specs_, options);
     EXPECT_TRUE(catalog.ok()) << catalog.status();
     return *std::move(catalog);
   }
+  std::string device_ = "cpu";
   test::TempDir learned_, alibi_;
   std::vector<runtime::ModelSpec> specs_;
 };
