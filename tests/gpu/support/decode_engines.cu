@@ -44,7 +44,7 @@ DecodeEngine Variant() {
   engine.name = "flash_decode w" + std::to_string(kWarps) + " b" + std::to_string(kBlocks);
   engine.run = [](const GpuAttentionArgs& args, cudaStream_t stream) {
     if (args.cache.head_dim != 64) return FlashDecode(args, stream);
-    cuda::LaunchDecode<cuda::Bf16, 64, cuda::DecodeTuning<kWarps, kBlocks>>(WithCounters(args), Stream{stream});
+    cuda::LaunchDecode<kernels::Bf16, 64, cuda::DecodeTuning<kWarps, kBlocks>>(WithCounters(args), Stream{stream});
   };
   engine.workspace_bytes = cuda::DecodeWorkspaceBytes;
   engine.tuned_variant = true;
