@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <iostream>
 #include <string>
 #include <string_view>
 
@@ -21,8 +22,7 @@ using precis::server::Metrics;
 
 void Require(bool condition, std::string_view what, std::string_view answer = {}) {
   if (condition) return;
-  std::fprintf(stderr, "broken: %.*s\n%.*s\n", static_cast<int>(what.size()), what.data(), static_cast<int>(answer.size()),
-               answer.data());
+  std::cerr << "broken: " << what << "\n" << answer << "\n";
   std::abort();
 }
 
