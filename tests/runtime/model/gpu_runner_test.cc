@@ -1,0 +1,178 @@
+// The forward pass on the SIMT device beside the CPU's: the same tokens in f32, and near in bf16; any chunking, any company, every variant.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "gtest/gtest.h"
+#include "kernels/gpu/gpu_device.h"
+#include "runtime/model/cpu_runner.h"
+#include "runtime/model/gpu_runner.h"
+#include "tests/runtime/model/runner_harness.h"
+
+namespace precis::test {
+namespace {
+
+using kernels::AttentionVariant;
+using runtime::ModelRunner;
+
+constexpr int kPages = 24;
+constexpr int kStepTokens = 128;
+
+struct Model {
+  const char* name;
+  bool alibi;
+  int head_dim;
+  kernels::DType weights;
+};
+
+class GpuRunnerTest : public testing::TestWithParam<Model> {
+ protected:
+  void SetUp() override {
+    const Model& setup = GetParam();
+    nlohmann::json changes = {{"n_head", 2}, {"n_embd", 2 * setup.head_dim}, {"n_positions", 128}, {"vocab_size", 317}};
+    if (setup.alibi) changes["alibi"] = true;
+    WriteModel(folder_.path(), {.config = SmallConfig(changes)});
+    options_ = TestOptions();
+    options_.weights_auto = false;
+    options_.weights = setup.weights;
+    auto cpu = LoadFolder(folder_.path(), options_);
+    ASSERT_TRUE(cpu.ok()) << cpu.status();
+    cpu_ = std::move(*cpu);
+    LoadGpu();
+  }
+
+  void LoadGpu() {
+    std::shared_ptr<kernels::GpuDevice> device = kernels::OpenSimtDevice({.seed = 3, .compute_major = GetParam().head_dim == 64 ? 9 : 8});
+    auto gpu = runtime::LoadGpuRunner(folder_.path(), options_, 0, std::make_shared<kernels::ThreadPool>(2), device);
+    ASSERT_TRUE(gpu.ok()) << gpu.status();
+    gpu_ = std::move(*gpu);
+    gpu_->SetLimits(int64_t{64} << 20);
+    auto memory = gpu_->Reserve(kPages, kStepTokens);
+    ASSERT_TRUE(memory.ok()) << memory.status();
+    ASSERT_NE(memory->base, nullptr);
+    memory_ = *memory;
+  }
+
+  std::vector<const AttentionVariant*> Variants() const {
+    std::vector<const AttentionVariant*> variants;
+    for (const auto& variant : kernels::AttentionVariants()) {
+      if ((variant.positions == kernels::Positions::kAlibi) == GetParam().alibi) variants.push_back(&variant);
+    }
+    return variants;
+  }
+
+  // Runs tokens [position, end) of one sequence on the GPU runner; the logits after the last.
+  std::vector<float> Step(const AttentionVariant* variant, const std::vector<int32_t>& tokens, int position, int end, const std::vector<int32_t>& table) {
+    std::vector<float> logits(gpu_->config().vocab_size, NAN);
+    runtime::StepRow row;
+    row.tokens = absl::MakeConstSpan(tokens).subspan(position, end - position);
+    row.position = position;
+    row.block_table = table.data();
+    row.variant = variant;
+    row.logits = logits.data();
+    runtime::StepOutput output;
+    const absl::Status status = gpu_->Step({&row, 1}, memory_, false, {&output, 1}, nullptr);
+    EXPECT_TRUE(status.ok()) << status;
+    return logits;
+  }
+
+  std::vector<float> OnCpu(const AttentionVariant* variant, const std::vector<int32_t>& tokens) {
+    KvPages pages(*cpu_, kPages, 1);
+    Sequence sequence{variant, pages.Take(static_cast<int>(tokens.size())), 0};
+    return RunTokens(*cpu_, pages, sequence, tokens);
+  }
+
+  void ExpectNear(const std::vector<float>& got, const std::vector<float>& want, const std::string& what) {
+    double worst = 0, largest = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      ASSERT_TRUE(std::isfinite(got[i])) << what << " " << i;
+      worst = std::max<double>(worst, std::abs(got[i] - want[i]));
+      largest = std::max<double>(largest, std::abs(want[i]));
+    }
+    EXPECT_LE(worst, largest * (GetParam().weights == kernels::DType::kF32 ? 2e-4 : 5e-2)) << what;
+  }
+
+  TempDir folder_;
+  runtime::LoadOptions options_;
+  std::unique_ptr<ModelRunner> cpu_, gpu_;
+  runtime::KvMemory memory_;
+};
+
+std::vector<int32_t> Table(int first) {
+  std::vector<int32_t> table(8);
+  std::iota(table.begin(), table.end(), first);
+  std::reverse(table.begin(), table.end());
+  return table;
+}
+
+TEST_P(GpuRunnerTest, LogitsAreTheCpus) {
+  for (const AttentionVariant* variant : Variants()) {
+    for (int length : {1, 17, 40}) {
+      const std::vector<int32_t> tokens = RandomTokens("gpu", length, 317);
+      ExpectNear(Step(variant, tokens, 0, length, Table(2)), OnCpu(variant, tokens), std::string(variant->name) + " " + std::to_string(length));
+    }
+  }
+}
+
+TEST_P(GpuRunnerTest, ChunksAndDecodeAfterPrefill) {
+  for (const AttentionVariant* variant : Variants()) {
+    const std::vector<int32_t> tokens = RandomTokens("chunks", 37, 317);
+    const std::vector<int32_t> table = Table(5);
+    Step(variant, tokens, 0, 20, table);
+    Step(variant, tokens, 20, 35, table);
+    Step(variant, tokens, 35, 36, table);
+    ExpectNear(Step(variant, tokens, 36, 37, table), OnCpu(variant, tokens), std::string(variant->name));
+  }
+}
+
+// One step with every variant, prefill and decode at once: each row's bits are those of the row alone.
+TEST_P(GpuRunnerTest, CompanyDoesNotChangeBits) {
+  const std::vector<int32_t> first = RandomTokens("first", 30, 317), second = RandomTokens("second", 21, 317);
+  const auto variants = Variants();
+  const std::vector<int32_t> table_a = Table(0), table_b = Table(8), table_c = Table(16);
+  const std::vector<float> alone_prefill = Step(variants[0], first, 0, 30, table_a);
+  Step(variants[1], second, 0, 20, table_b);
+  const std::vector<float> alone_decode = Step(variants[1], second, 20, 21, table_b);
+
+  std::vector<float> logits[3];
+  runtime::StepRow rows[3];
+  const std::vector<int32_t>* tables[] = {&table_b, &table_c, &table_a};
+  const std::vector<int32_t>* tokens[] = {&second, &second, &first};
+  const AttentionVariant* row_variants[] = {variants[1], variants[1], variants[0]};
+  const int positions[] = {20, 0, 0}, ends[] = {21, 13, 30};
+  for (int i = 0; i < 3; ++i) {
+    logits[i].assign(317, NAN);
+    rows[i].tokens = absl::MakeConstSpan(*tokens[i]).subspan(positions[i], ends[i] - positions[i]);
+    rows[i].position = positions[i];
+    rows[i].block_table = tables[i]->data();
+    rows[i].variant = row_variants[i];
+    rows[i].logits = logits[i].data();
+  }
+  runtime::StepOutput outputs[3];
+  const absl::Status status = gpu_->Step(rows, memory_, false, absl::MakeSpan(outputs), nullptr);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(logits[0], alone_decode);
+  EXPECT_EQ(logits[2], alone_prefill);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GpuRunnerTest,
+                         testing::Values(Model{"f32", false, 32, kernels::DType::kF32}, Model{"alibi_f32", true, 32, kernels::DType::kF32},
+                                         Model{"bf16", false, 32, kernels::DType::kBf16}, Model{"alibi_bf16", true, 64, kernels::DType::kBf16},
+                                         Model{"hopper_bf16", false, 64, kernels::DType::kBf16}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST(OpenDevice, SaysWhatIsMissing) {
+  std::string why_cpu;
+  auto device = runtime::OpenDevice("cpu", &why_cpu);
+  ASSERT_TRUE(device.ok());
+  EXPECT_EQ(*device, nullptr);
+  if (kernels::OpenCudaDevice(0).ok()) GTEST_SKIP() << "this machine has a GPU";
+  EXPECT_FALSE(runtime::OpenDevice("cuda", &why_cpu).ok());
+  device = runtime::OpenDevice("auto", &why_cpu);
+  ASSERT_TRUE(device.ok()) << device.status();
+  EXPECT_EQ(*device, nullptr);
+  EXPECT_FALSE(why_cpu.empty());
+}
+
+}  // namespace
+}  // namespace precis::test
