@@ -16,7 +16,7 @@ namespace precis::kernels {
 namespace {
 
 const GpuKernel& FlashSm90() {
-  static const GpuKernel kernel = {"flash_sm90", simt::FlashPrefillSm90, [](const GpuAttentionArgs&) { return int64_t{0}; }, false, true};
+  static const GpuKernel kernel = {"flash_sm90", simt::FlashPrefillSm90, [](const GpuAttentionArgs&) { return int64_t{0}; }};
   return kernel;
 }
 
