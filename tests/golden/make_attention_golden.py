@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes data/attention.json and data/attention.bf16: PyTorch's math attention in bfloat16, the yardstick of the gate for half precision
+"""Writes attention/attention.json and attention/attention.bf16: PyTorch's math attention in bfloat16, the yardstick of the gate for half precision
 (tests/kernels/attention_gate_test.cc). Needs torch (requirements.txt); one thread, so that the sums have one order.
 
 Queries, keys and values come from synthetic_model.hashes and are bfloat16 numbers exactly: k = ((h >> 57) + (h >> 40 & 127) - 127) / 64,
@@ -15,7 +15,7 @@ import torch
 from synthetic_model import hashes
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "attention"
 HEAD_DIM = 64
 # The tiles of the kernels are 16, 64 and 128 keys long.
 SHORT = [1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129]

@@ -24,7 +24,7 @@ namespace {
 constexpr int kHeadDim = 64;
 
 std::string ReadFile(const std::string& name) {
-  std::ifstream stream(std::string(PRECIS_SOURCE_DIR) + "/tests/golden/data/" + name, std::ios::binary);
+  std::ifstream stream(std::string(PRECIS_SOURCE_DIR) + "/tests/golden/attention/" + name, std::ios::binary);
   EXPECT_TRUE(stream) << name;
   return {std::istreambuf_iterator<char>(stream), {}};
 }
