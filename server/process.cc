@@ -150,6 +150,8 @@ class ServerImpl : public Server {
 
   void ReportModels() {
     const runtime::Engine::Load load = engine_->load();
+    const std::string& why_cpu = engine_->catalog().why_cpu();
+    if (!why_cpu.empty()) log_->Log(LogLevel::kInfo, "no GPU is used", LogFields().Add("reason", why_cpu));
     for (const auto& model : engine_->catalog().models()) {
       for (const auto& checkpoint : model->checkpoints) {
         const runtime::ModelRunner& runner = *checkpoint->runner;

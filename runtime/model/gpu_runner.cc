@@ -386,6 +386,14 @@ absl::Status GpuRunner::Step(absl::Span<const StepRow> rows, const KvMemory& mem
   return absl::OkStatus();
 }
 
+absl::Status CheckHeadSize(int head_dim, const std::string& config_path) {
+  for (int size : {32, 64, 80, 96, 128}) {
+    if (head_dim == size) return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(Cat(config_path, ": n_embd / n_head is ", head_dim,
+                                        "; a GPU's attention takes 32, 64, 80, 96 or 128: serve this model with --device=cpu"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<kernels::GpuDevice>> OpenDevice(std::string_view name, std::string* why_cpu) {
@@ -413,6 +421,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> LoadGpuRunner(const std::string& di
   const std::string config_path = directory + "/config.json";
   PRECIS_ASSIGN(const std::string text, ReadSmallFile(config_path, kMaxConfigBytes));
   PRECIS_ASSIGN(CheckpointConfig config, ParseConfig(text, config_path));
+  PRECIS_TRY(CheckHeadSize(config.model.head_dim(), config_path));
   PRECIS_ASSIGN(const TensorStore store, TensorStore::Open(directory));
   PRECIS_ASSIGN(const Gpt2Weights weights, LoadGpt2Weights(store, config, options, *pool));
   const int own = config.model.alibi ? options.alibi_context_tokens : config.model.n_positions;

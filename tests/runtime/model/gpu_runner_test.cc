@@ -161,6 +161,14 @@ INSTANTIATE_TEST_SUITE_P(Models, GpuRunnerTest,
                                          Model{"hopper_bf16", false, 64, kernels::DType::kBf16}),
                          [](const auto& info) { return std::string(info.param.name); });
 
+TEST(LoadGpuRunner, RefusesAnotherHeadSize) {
+  TempDir folder;
+  WriteModel(folder.path(), {.config = SmallConfig()});  // 8
+  const auto runner = runtime::LoadGpuRunner(folder.path(), TestOptions(), 0, std::make_shared<kernels::ThreadPool>(1), kernels::OpenSimtDevice({}));
+  ASSERT_FALSE(runner.ok());
+  EXPECT_NE(runner.status().message().find("n_embd / n_head is 8"), std::string::npos) << runner.status();
+}
+
 TEST(OpenDevice, SaysWhatIsMissing) {
   std::string why_cpu;
   auto device = runtime::OpenDevice("cpu", &why_cpu);
