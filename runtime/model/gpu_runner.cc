@@ -79,6 +79,7 @@ class GpuRunner : public ModelRunner {
   void RunLayer(int index, const KvMemory& memory);
   void Attend(int index, const KvMemory& memory);
   void Norm(const GpuNorm& norm, const int32_t* row_index, int rows);
+  kernels::GemmArgs Product(const GpuMatrix& w, const void* x, void* y, int rows, GpuType y_type) const;
   void Multiply(const GpuLinear& linear, const void* x, void* y, int rows, bool residual, GpuActivation activation);
   absl::Status RunHead(absl::Span<const StepRow> rows, absl::Span<StepOutput> outputs);
   template <class T>
@@ -247,14 +248,12 @@ void GpuRunner::Norm(const GpuNorm& norm, const int32_t* row_index, int rows) {
                    .rows = rows, .width = config_.n_embd}, stream_);
 }
 
-void GpuRunner::Multiply(const GpuLinear& linear, const void* x, void* y, int rows, bool residual, GpuActivation activation) {
-  const GpuMatrix& w = linear.matrix;
+kernels::GemmArgs GpuRunner::Product(const GpuMatrix& w, const void* x, void* y, int rows, GpuType y_type) const {
   kernels::GemmArgs args = {};
   args.x = x;
   args.x_stride = w.in;
   args.w = w.data;
   args.w_scale = w.scale;
-  args.bias = linear.bias;
   args.y = y;
   args.y_stride = w.out;
   args.m = rows;
@@ -262,12 +261,18 @@ void GpuRunner::Multiply(const GpuLinear& linear, const void* x, void* y, int ro
   args.k = w.in;
   args.x_type = weights_.activation_type;
   args.w_type = w.type;
-  args.y_type = residual ? GpuType::kF32 : weights_.activation_type;
-  args.activation = activation;
-  args.accumulate = residual;
+  args.y_type = y_type;
   args.mode = kernels::GemmMode::kInvariant;
   args.workspace = workspace_;
   args.workspace_bytes = workspace_bytes_;
+  return args;
+}
+
+void GpuRunner::Multiply(const GpuLinear& linear, const void* x, void* y, int rows, bool residual, GpuActivation activation) {
+  kernels::GemmArgs args = Product(linear.matrix, x, y, rows, residual ? GpuType::kF32 : weights_.activation_type);
+  args.bias = linear.bias;
+  args.activation = activation;
+  args.accumulate = residual;
   ops_.gemm(args, stream_);
 }
 
@@ -328,24 +333,7 @@ absl::Status GpuRunner::RunHead(absl::Span<const StepRow> rows, absl::Span<StepO
   for (int begin = 0; begin < count; begin += kLogitRows) {
     const int chunk = std::min(kLogitRows, count - begin);
     Norm(weights_.final_norm, Device<int32_t>(at_.last) + begin, chunk);
-    kernels::GemmArgs args = {};
-    const GpuMatrix& head = weights_.head;
-    args.x = normed_;
-    args.x_stride = head.in;
-    args.w = head.data;
-    args.w_scale = head.scale;
-    args.y = logits_;
-    args.y_stride = vocabulary;
-    args.m = chunk;
-    args.n = head.out;
-    args.k = head.in;
-    args.x_type = weights_.activation_type;
-    args.w_type = head.type;
-    args.y_type = GpuType::kF32;
-    args.mode = kernels::GemmMode::kInvariant;
-    args.workspace = workspace_;
-    args.workspace_bytes = workspace_bytes_;
-    ops_.gemm(args, stream_);
+    ops_.gemm(Product(weights_.head, normed_, logits_, chunk, GpuType::kF32), stream_);
     device_->CopyToHost(host_logits_, logits_, int64_t{chunk} * vocabulary * 4, stream_);
     PRECIS_TRY(device_->Synchronize(stream_));
     for (int i = 0; i < chunk; ++i) {
@@ -395,26 +383,6 @@ absl::Status CheckHeadSize(int head_dim, const std::string& config_path) {
 }
 
 }  // namespace
-
-absl::StatusOr<std::shared_ptr<kernels::GpuDevice>> OpenDevice(std::string_view name, std::string* why_cpu) {
-  if (name == "cpu") return std::shared_ptr<kernels::GpuDevice>();
-  if (name == "simt") return std::shared_ptr<kernels::GpuDevice>(kernels::OpenSimtDevice({.memory_bytes = int64_t{8} << 30}));
-  int ordinal = 0;
-  if (name.substr(0, 5) == "cuda:") {
-    const std::string_view digits = name.substr(5);
-    if (digits.empty() || digits.size() > 3 || digits.find_first_not_of("0123456789") != std::string_view::npos) {
-      return absl::InvalidArgumentError(Cat("--device=", name, ": expected cuda:N with the number of a GPU, such as cuda:0"));
-    }
-    for (char digit : digits) ordinal = ordinal * 10 + (digit - '0');
-  } else if (name != "cuda" && name != "auto") {
-    return absl::InvalidArgumentError(Cat("--device=", name, ": expected cpu, cuda, cuda:N, simt or auto"));
-  }
-  absl::StatusOr<std::unique_ptr<kernels::GpuDevice>> device = kernels::OpenCudaDevice(ordinal);
-  if (device.ok()) return std::shared_ptr<kernels::GpuDevice>(*std::move(device));
-  if (name != "auto") return absl::Status(device.status().code(), Cat("--device=", name, ": ", device.status().message()));
-  *why_cpu = std::string(device.status().message());
-  return std::shared_ptr<kernels::GpuDevice>();
-}
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> LoadGpuRunner(const std::string& directory, const LoadOptions& options, int context_limit,
                                                            std::shared_ptr<kernels::ThreadPool> pool, std::shared_ptr<kernels::GpuDevice> device) {

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <random>
 #include <vector>
 
@@ -11,24 +10,12 @@
 #include "kernels/attention.h"
 #define PRECIS_GPU_NS simt
 #include "kernels/backward/train_list.h"
+#include "tests/kernels/backward/bf16_bits.h"
 #include "tests/oracle/backward.h"
 #include "tests/oracle/oracle.h"
 
 namespace precis::kernels {
 namespace {
-
-uint16_t ToBits(float x) {
-  const float rounded = oracle::RoundToBf16(x);
-  uint32_t bits;
-  std::memcpy(&bits, &rounded, sizeof(bits));
-  return static_cast<uint16_t>(bits >> 16);
-}
-float FromBits(uint16_t bits) {
-  const uint32_t wide = uint32_t{bits} << 16;
-  float x;
-  std::memcpy(&x, &wide, sizeof(x));
-  return x;
-}
 
 struct Case {
   std::vector<int> lengths;

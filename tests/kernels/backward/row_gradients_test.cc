@@ -1,7 +1,6 @@
 // The row operations of training, run by the SIMT device in f32 (and bf16 where the type changes the code), against f64.
 
 #include <cmath>
-#include <cstring>
 #include <random>
 #include <set>
 #include <vector>
@@ -9,6 +8,7 @@
 #include "gtest/gtest.h"
 #define PRECIS_GPU_NS simt
 #include "kernels/backward/train_list.h"
+#include "tests/kernels/backward/bf16_bits.h"
 #include "tests/oracle/backward.h"
 #include "tests/oracle/oracle.h"
 
@@ -23,18 +23,6 @@ std::vector<float> Random(size_t count, uint32_t seed, float scale = 1) {
   return values;
 }
 std::vector<double> Widen(const std::vector<float>& values) { return {values.begin(), values.end()}; }
-
-uint16_t Bits(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  return static_cast<uint16_t>(bits >> 16);
-}
-float Widen(uint16_t half) {
-  const uint32_t bits = uint32_t{half} << 16;
-  float x;
-  std::memcpy(&x, &bits, sizeof(x));
-  return x;
-}
 
 void ExpectNear(const std::vector<float>& got, const std::vector<double>& want, double tolerance) {
   ASSERT_EQ(got.size(), want.size());
@@ -76,7 +64,7 @@ TEST(CrossEntropyBf16, GradientIsRoundedOnce) {
   const int vocab = 300, stride = 304;
   const std::vector<float> values = Random(stride, 2, 3);
   std::vector<uint16_t> logits(stride);
-  for (int i = 0; i < stride; ++i) logits[i] = Bits(oracle::RoundToBf16(values[i]));
+  for (int i = 0; i < stride; ++i) logits[i] = ToBits(values[i]);
   const std::vector<uint16_t> before = logits;
   const int32_t target = 17;
   float loss = NAN;
@@ -84,11 +72,11 @@ TEST(CrossEntropyBf16, GradientIsRoundedOnce) {
                       .rows = 1, .vocab = vocab},
                      Stream{});
   double sum = 0;
-  for (int j = 0; j < vocab; ++j) sum += std::exp(double{Widen(before[j])});
-  EXPECT_NEAR(loss, std::log(sum) - Widen(before[target]), 1e-5);
+  for (int j = 0; j < vocab; ++j) sum += std::exp(double{FromBits(before[j])});
+  EXPECT_NEAR(loss, std::log(sum) - FromBits(before[target]), 1e-5);
   for (int j = 0; j < vocab; ++j) {
-    const double want = std::exp(double{Widen(before[j])}) / sum - (j == target);
-    EXPECT_NEAR(Widen(logits[j]), want, std::abs(want) / 256 + 1e-7) << j;
+    const double want = std::exp(double{FromBits(before[j])}) / sum - (j == target);
+    EXPECT_NEAR(FromBits(logits[j]), want, std::abs(want) / 256 + 1e-7) << j;
   }
 }
 
@@ -203,7 +191,7 @@ TEST(AdamW, FollowsTheFormula) {
     }
   }
   ExpectNear(weights, w, 3e-6);
-  for (int i = 0; i < count; ++i) EXPECT_EQ(Widen(working[i]), oracle::RoundToBf16(weights[i])) << i;
+  for (int i = 0; i < count; ++i) EXPECT_EQ(FromBits(working[i]), oracle::RoundToBf16(weights[i])) << i;
 }
 
 TEST(ClipScale, ClipsAndFlagsWhatIsNotFinite) {
