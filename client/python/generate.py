@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Generates precis_client/_generated from summarizer.proto. `pip install` runs it; by hand: python generate.py [FOLDER]."""
+"""Generates precis_client/_generated from precis/v1/*.proto. `pip install` runs it; by hand: python generate.py [FOLDER]."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ def generate(package: Path) -> None:
     root = proto_root()
     include = Path(protoc.__file__).parent / "_proto"
     code = protoc.main(["protoc", f"-I{root}", f"-I{include}", f"--python_out={out}", f"--pyi_out={out}",
-                        f"--grpc_python_out={out}", str(PROTO)])
+                        f"--grpc_python_out={out}", *sorted(str(p.relative_to(root)) for p in (root / PROTO.parent).glob("*.proto"))])
     if code != 0:
         raise SystemExit(f"generate.py: protoc failed with {code}")
     # protoc writes precis/v1/*; that name at the top level would be in everybody's way.

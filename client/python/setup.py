@@ -23,13 +23,14 @@ class BuildPy(build_py):
 
 
 class Sdist(sdist):
-    """Takes the proto along, so that a source distribution builds without the repository."""
+    """Takes the protos along, so that a source distribution builds without the repository."""
 
     def make_release_tree(self, base_dir: str, files: list) -> None:
         super().make_release_tree(base_dir, files)
-        target = Path(base_dir) / "proto" / generate.PROTO
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(generate.proto_root() / generate.PROTO, target)
+        target = (Path(base_dir) / "proto" / generate.PROTO).parent
+        target.mkdir(parents=True, exist_ok=True)
+        for proto in (generate.proto_root() / generate.PROTO).parent.glob("*.proto"):
+            shutil.copy(proto, target / proto.name)
         shutil.copy(HERE / "generate.py", Path(base_dir) / "generate.py")
 
 

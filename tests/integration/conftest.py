@@ -30,7 +30,7 @@ def _locked(function):
 def _install_python_client() -> None:
     site, package = SCRATCH / "site", ROOT / "client/python"
     sources = [p for p in [*package.glob("*.*"), *package.glob("src/precis_client/*.py"),
-                           ROOT / "proto/precis/v1/summarizer.proto"] if p.is_file()]
+                           *(ROOT / "proto/precis/v1").glob("*.proto")] if p.is_file()]
     stamp = site / ".installed"
     if stamp.is_file() and stamp.stat().st_mtime > max(p.stat().st_mtime for p in sources):
         return
