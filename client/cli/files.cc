@@ -28,14 +28,15 @@ absl::StatusOr<std::string> ReadInput(const std::string& path) {
   if (file == nullptr) return FileError("read", path, errno);
   std::string content;
   char buffer[1 << 16];
-  while (const size_t size = std::fread(buffer, 1, sizeof(buffer), file.get())) {
+  while (!std::feof(file.get())) {
+    const size_t size = std::fread(buffer, 1, sizeof(buffer), file.get());
+    if (std::ferror(file.get())) return FileError("read", path, errno);
     content.append(buffer, size);
     if (content.size() > static_cast<size_t>(kMaxDocumentBytes)) {
       return absl::InvalidArgumentError(
           absl::StrCat("'", path, "' is larger than ", kMaxDocumentBytes, " bytes, the most that is read"));
     }
   }
-  if (std::ferror(file.get())) return FileError("read", path, errno);
   return content;
 }
 
