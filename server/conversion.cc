@@ -2,6 +2,7 @@
 
 #include "kernels/attention.h"
 #include "runtime/tokenizer.h"
+#include "server/build_info.h"
 #include "server/text.h"
 
 namespace precis::server {
@@ -172,6 +173,7 @@ void FillBackends(const runtime::Catalog& catalog, precis::v1::ListBackendsRespo
     }
   }
   response->set_device("cpu");
+  response->set_server_build(StrCat(std::string(Version()), " ", std::string(Commit())));
   if (!catalog.all_checkpoints().empty()) {
     response->set_device(std::string(catalog.all_checkpoints()[0]->runner->device()));
   }

@@ -253,6 +253,7 @@ grpc::Status FakeSummarizer::ListBackends(grpc::ServerContext* context, const v1
   backend->set_name("flash");
   backend->add_models("fake");
   response->set_device("cpu");
+  response->set_server_build("fake 1");
   return grpc::Status::OK;
 }
 
