@@ -77,6 +77,7 @@ absl::Status EngineImpl::Start() {
     MutexLock lock(&mu_);
     for (int i = 0; i < cache_.pools(); ++i) pages.push_back(cache_.pages(i));
   }
+  for (Checkpoint* checkpoint : catalog_->all_checkpoints()) checkpoint->runner->SetBatchInvariant(options_.batch_invariant);
   auto executor = StepExecutor::Create(*catalog_, pages, options_.attention_workspace_bytes, options_.max_step_tokens,
                                        telemetry_);
   if (!executor.ok()) return executor.status();

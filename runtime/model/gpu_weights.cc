@@ -78,7 +78,12 @@ class Uploader {
   }
   absl::Status Linear(const LinearWeights& from, GpuLinear* to) {
     PRECIS_TRY(Matrix(*from.matrix, TypeOf(*from.matrix), &to->matrix));
-    return Floats(from.bias, &to->bias);
+    PRECIS_TRY(Floats(from.bias, &to->bias));
+    if (activations_ == GpuType::kF32) return absl::OkStatus();
+    std::vector<uint16_t> rounded(from.bias.size());
+    std::transform(from.bias.begin(), from.bias.end(), rounded.begin(), ToBf16);
+    PRECIS_ASSIGN(to->bias_bf16, Copy(rounded.data(), rounded.size() * sizeof(uint16_t)));
+    return absl::OkStatus();
   }
 
  private:

@@ -44,6 +44,7 @@ struct GpuNorm {
 struct GpuLinear {
   GpuMatrix matrix;
   const float* bias = nullptr;
+  const void* bias_bf16 = nullptr;  // the same, rounded; null in the f32 mode
 };
 struct GpuLayer {
   GpuNorm attention_norm, mlp_norm;

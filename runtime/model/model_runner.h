@@ -42,7 +42,8 @@ struct StepRow {
   const SamplingContext* sampling = nullptr;
   // If set: receives vocab_size logits of the last token (tests, evaluation).
   float* logits = nullptr;
-  // These tokens were generated before a preemption and are run again. A device whose prefill and decode differ in bits runs them as decode.
+  // These tokens were generated: before a preemption, and are run again, or by a beam. A device whose prefill and decode differ in bits runs them as
+  // decode, as it does the one token of a row with `sampling` that has generated some.
   bool replay = false;
 };
 
@@ -52,7 +53,7 @@ struct StepOutput {
 
 struct VariantStats {
   const kernels::AttentionVariant* variant;
-  absl::Duration attention_time;  // zero unless timed
+  absl::Duration attention_time;  // zero unless timed; a device may time fewer steps than it is asked to
   int64_t workspace_bytes;
 };
 
@@ -83,6 +84,8 @@ class ModelRunner {
   virtual int64_t ActivationBytes(int tokens, int sampled) const = 0;
   // Before the first Step.
   virtual void SetLimits(int64_t attention_workspace_bytes) = 0;
+  // Before Reserve. Off: a row's bits may depend on the rows beside it where that is faster. On until told otherwise.
+  virtual void SetBatchInvariant(bool on) { (void)on; }
 
   // Before the first Step, after SetLimits: takes all memory that steps of up to `step_tokens` tokens will need. A runner whose pages lie in its device's
   // memory returns them; one that reads the engine's memory returns no base, and the engine supplies the pages. RESOURCE_EXHAUSTED says what didn't fit.

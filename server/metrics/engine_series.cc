@@ -58,6 +58,8 @@ void EngineSeries::Step(const StepEvent& event) {
   for (int i = 0; i < event.attention_count; ++i) {
     const StepEvent::AttentionTime& part = event.attention[i];
     const int part_phase = part.phase == runtime::Phase::kPrefill ? 0 : 1;
+    RaiseWorkspace(part.model, part.attention_backend, part.workspace_bytes);
+    if (part.duration == absl::ZeroDuration()) continue;  // not timed
     Backend(part.model, part.attention_backend)
         .attention[part_phase]
         .get([&] {
@@ -66,7 +68,6 @@ void EngineSeries::Step(const StepEvent& event) {
               With(BackendScope(part.model, part.attention_backend, device), "phase", kPhaseNames[part_phase]));
         })
         ->Observe(absl::ToDoubleSeconds(part.duration));
-    RaiseWorkspace(part.model, part.attention_backend, part.workspace_bytes);
   }
 }
 

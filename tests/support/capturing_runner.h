@@ -55,6 +55,7 @@ class CapturingRunner final : public runtime::ModelRunner {
   int64_t page_bytes() const override { return runner_->page_bytes(); }
   int64_t ActivationBytes(int tokens, int sampled) const override { return runner_->ActivationBytes(tokens, sampled); }
   void SetLimits(int64_t attention_workspace_bytes) override { runner_->SetLimits(attention_workspace_bytes); }
+  void SetBatchInvariant(bool on) override { runner_->SetBatchInvariant(on); }
   absl::StatusOr<runtime::KvMemory> Reserve(int64_t pages, int step_tokens) override { return runner_->Reserve(pages, step_tokens); }
   void CopyPage(const runtime::KvMemory& memory, int32_t from, int32_t to) override {
     runner_->CopyPage(memory, from, to);

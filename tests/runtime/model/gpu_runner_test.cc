@@ -155,6 +155,47 @@ TEST_P(GpuRunnerTest, CompanyDoesNotChangeBits) {
   EXPECT_EQ(logits[2], alone_prefill);
 }
 
+// The device chooses what the host would have chosen from the same logits, whatever the options; three rows run padded to four.
+TEST_P(GpuRunnerTest, TokensAreTheHosts) {
+  const std::vector<int32_t> prompt = RandomTokens("prompt", 20, 317), generated = {5, 9, 5, 9, 5};
+  runtime::GenerationOptions options[3];
+  options[1].repetition_penalty = 1.4f;
+  options[1].no_repeat_ngram_size = 2;
+  options[1].min_new_tokens = 8;
+  options[2].temperature = 0.9f;
+  options[2].top_k = 40;
+  options[2].top_p = 0.8f;
+  options[2].seed = 77;
+  const auto variants = Variants();
+  runtime::SamplingContext contexts[3];
+  runtime::StepRow rows[3];
+  std::vector<float> logits[3];
+  const std::vector<int32_t> tables[] = {Table(0), Table(8), Table(16)};
+  for (int i = 0; i < 3; ++i) {
+    Step(variants[i % 2], prompt, 0, 20, tables[i]);
+    contexts[i] = {&options[i], prompt, absl::MakeConstSpan(generated).first(2 + i), 3};
+    logits[i].assign(317, NAN);
+    rows[i].tokens = absl::MakeConstSpan(generated).subspan(1 + i, 1);
+    rows[i].position = 20;
+    rows[i].block_table = tables[i].data();
+    rows[i].variant = variants[i % 2];
+    rows[i].sampling = &contexts[i];
+    rows[i].logits = logits[i].data();
+  }
+  runtime::StepOutput by_host[3], by_device[3];
+  ASSERT_TRUE(gpu_->Step(rows, memory_, false, absl::MakeSpan(by_host), nullptr).ok());
+  for (runtime::StepRow& row : rows) row.logits = nullptr;
+  runtime::StepStats stats;
+  const absl::Status status = gpu_->Step(rows, memory_, true, absl::MakeSpan(by_device), &stats);
+  ASSERT_TRUE(status.ok()) << status;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_GE(by_host[i].token, 0);
+    EXPECT_EQ(by_device[i].token, by_host[i].token) << i;
+  }
+  ASSERT_EQ(stats.variants.size(), 2u);
+  for (const runtime::VariantStats& variant : stats.variants) EXPECT_GT(variant.attention_time, absl::ZeroDuration());
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, GpuRunnerTest,
                          testing::Values(Model{"f32", false, 32, kernels::DType::kF32}, Model{"alibi_f32", true, 32, kernels::DType::kF32},
                                          Model{"bf16", false, 32, kernels::DType::kBf16}, Model{"alibi_bf16", true, 64, kernels::DType::kBf16},
