@@ -17,11 +17,13 @@ int64_t FlashBackwardWorkspaceBytes(int rows, int heads, int head_dim, bool dete
 void CrossEntropy(const CrossEntropyArgs& args, Stream stream);
 void LayerNormBackward(const LayerNormBackwardArgs& args, Stream stream);
 int64_t LayerNormBackwardWorkspaceBytes(int rows, int width);
+void ActivationForward(const ActivationArgs& args, Stream stream);
 void ActivationBackward(const ActivationBackwardArgs& args, Stream stream);
 void BiasBackward(const BiasBackwardArgs& args, Stream stream);
 int64_t BiasBackwardWorkspaceBytes(int rows, int width);
 void EmbeddingBackward(const EmbeddingBackwardArgs& args, Stream stream);
 void Dropout(const DropoutArgs& args, Stream stream);
+void Convert(const ConvertArgs& args, Stream stream);
 void AdamW(const AdamWArgs& args, Stream stream);
 void SquaredNorm(const SquaredNormArgs& args, Stream stream);
 int64_t SquaredNormWorkspaceBytes(int64_t count);

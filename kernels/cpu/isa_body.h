@@ -18,6 +18,8 @@
 #endif
 #include "kernels/cpu/gemm_kernels.h"
 #include "kernels/cpu/row_kernels.h"
+// After row_kernels.h.
+#include "kernels/cpu/train/train_body.h"
 
 namespace precis::kernels::PRECIS_ISA {
 

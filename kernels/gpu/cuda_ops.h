@@ -6,10 +6,12 @@
 #include <cuda_runtime_api.h>
 
 #include "kernels/gpu/gpu_ops.h"
+#include "kernels/gpu/train_ops.h"
 
 namespace precis::kernels::cuda {
 
 const GpuOps& Ops(int compute_major);
+const GpuTrainOps& TrainOps();
 cudaError_t TakeLaunchError();
 void KeepLaunchError(cudaError_t error);
 

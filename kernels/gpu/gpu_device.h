@@ -13,6 +13,7 @@
 namespace precis::kernels {
 
 struct GpuOps;
+struct GpuTrainOps;
 
 struct GpuInfo {
   std::string name;
@@ -41,6 +42,7 @@ class GpuDevice {
   virtual std::string_view kind() const = 0;  // "cuda", "simt"
   virtual const GpuInfo& info() const = 0;
   virtual const GpuOps& ops() const = 0;
+  virtual const GpuTrainOps& train_ops() const = 0;
 
   // Device memory, 256-byte aligned, not cleared (the SIMT device fills it with NaN). RESOURCE_EXHAUSTED says what was asked and what is free.
   virtual absl::StatusOr<void*> Allocate(int64_t bytes) = 0;

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/backward/train_list.h"
 #include "kernels/cuda/platform/launch.h"
 #include "kernels/cuda/ops_list.h"
 #include "kernels/gpu/gpu_device.h"
@@ -36,6 +37,7 @@ class SimtDevice : public GpuDevice {
   std::string_view kind() const override { return "simt"; }
   const GpuInfo& info() const override { return info_; }
   const GpuOps& ops() const override { return simt::Ops(info_.compute_major); }
+  const GpuTrainOps& train_ops() const override { return simt::TrainOps(); }
 
   // Exact host allocations, so that a sanitizer sees the first byte past the end.
   absl::StatusOr<void*> Allocate(int64_t bytes) override {

@@ -41,6 +41,15 @@ struct LayerNormBackwardArgs {
   int rows, width;
 };
 
+// y = activation(x), element by element; y may be x.
+struct ActivationArgs {
+  const void* x;  // T
+  void* y;        // T
+  GpuType type;
+  GpuActivation activation;
+  int64_t count;
+};
+
 // dx = dy * activation'(x), element by element; dx may be dy.
 struct ActivationBackwardArgs {
   const void* x;   // before the activation, T
@@ -81,6 +90,17 @@ struct DropoutArgs {
   uint64_t seed;
   uint64_t stream;  // a number for each use in a step: step * uses + use
   float rate;       // 0 <= rate < 1
+  int64_t count;
+};
+
+// y (T) = dropout(x), x f32: as DropoutArgs, with another type on each side; rate 0 only converts. y may be x where T is f32.
+struct ConvertArgs {
+  const float* x;
+  void* y;
+  GpuType type;
+  uint64_t seed;
+  uint64_t stream;
+  float rate;
   int64_t count;
 };
 
@@ -154,11 +174,13 @@ struct GpuTrainOps {
   void (*cross_entropy)(const CrossEntropyArgs&, Stream);
   void (*layer_norm_backward)(const LayerNormBackwardArgs&, Stream);
   int64_t (*layer_norm_backward_workspace_bytes)(int rows, int width);
+  void (*activation_forward)(const ActivationArgs&, Stream);
   void (*activation_backward)(const ActivationBackwardArgs&, Stream);
   void (*bias_backward)(const BiasBackwardArgs&, Stream);
   int64_t (*bias_backward_workspace_bytes)(int rows, int width);
   void (*embedding_backward)(const EmbeddingBackwardArgs&, Stream);
   void (*dropout)(const DropoutArgs&, Stream);
+  void (*convert)(const ConvertArgs&, Stream);
   void (*adamw)(const AdamWArgs&, Stream);
   void (*squared_norm)(const SquaredNormArgs&, Stream);
   int64_t (*squared_norm_workspace_bytes)(int64_t count);
