@@ -150,6 +150,10 @@ absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Load(absl::Span<const ModelSpe
   }
   std::string why_cpu;
   PRECIS_ASSIGN(const std::shared_ptr<kernels::GpuDevice> device, OpenDevice(options.device, &why_cpu));
+  if (device != nullptr && options.kv_cache.has_value()) {
+    return absl::InvalidArgumentError(Cat("--kv-cache-dtype=", kernels::DTypeName(*options.kv_cache), " with --device=", options.device,
+                                          ": a GPU holds keys and values as its activations; leave it at auto, or take --device=cpu"));
+  }
   auto pool = std::make_shared<kernels::ThreadPool>(options.threads);
   std::vector<std::unique_ptr<Model>> models;
   for (const ModelSpec& spec : specs) {

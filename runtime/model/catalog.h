@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,7 @@ struct ModelSpec {
 struct LoadOptions {
   kernels::DType weights = kernels::DType::kF32;
   bool weights_auto = true;  // ignore `weights`: I8 checkpoints stay int8, BF16/F16 become bf16, F32 stays f32
+  std::optional<kernels::DType> kv_cache;  // kF32 or kBf16; unset: as the weights, bf16 where those are int8. A GPU has its own choice
   kernels::CpuIsa isa = kernels::CpuIsa::kPortable;  // the caller passes BestCpuIsa() unless told otherwise
   int threads = 1;
   std::string device = "cpu";  // or cuda, cuda:N, simt, auto (cuda where there is one, else cpu)

@@ -90,7 +90,7 @@ CpuRunner::CpuRunner(CheckpointConfig config, Gpt2Weights weights, const LoadOpt
       weights_(std::move(weights)),
       isa_(options.isa),
       pool_(std::move(pool)),
-      kv_dtype_(weights_.dtype == DType::kF32 ? DType::kF32 : DType::kBf16),
+      kv_dtype_(options.kv_cache.value_or(weights_.dtype == DType::kF32 ? DType::kF32 : DType::kBf16)),
       kv_part_bytes_(kernels::KvPageBytes(kv_dtype_, config_.n_head, config_.head_dim())),
       page_bytes_((2 * config_.n_layer * kv_part_bytes_ + 63) / 64 * 64),
       context_tokens_(ContextTokens(config_, options, context_limit)),

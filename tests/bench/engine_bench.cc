@@ -39,14 +39,14 @@ using precis::runtime::Tokenizer;
 using Clock = std::chrono::steady_clock;
 
 struct Flags {
-  std::string model, weights = "auto", backend, isa = "auto";
+  std::string model, weights = "auto", kv = "auto", backend, isa = "auto";
   std::vector<std::string> points = {"P1_512", "P1_1000", "P2", "P3_8", "P3_16"};
   int threads = 2, runs = 5;
   double seconds = 20;
 };
 
 [[noreturn]] void Usage(int status) {
-  std::cerr << "usage: precis-engine-bench --model=DIR [--weights=auto|f32|bf16|int8] [--backend=NAME] [--isa=auto|portable|avx2|avx512]\n"
+  std::cerr << "usage: precis-engine-bench --model=DIR [--weights=auto|f32|bf16|int8] [--kv=auto|f32|bf16] [--backend=NAME] [--isa=auto|portable|avx2|avx512]\n"
                "         [--threads=2] [--runs=5] [--seconds=20] [--points=P1_512,P1_1000,P2,P3_8,P3_16]\n"
                "A point is measured --runs times, but no further run begins after --seconds. Any P1_N and P3_N work. Example:\n"
                "  precis-engine-bench --model=/tmp/gpt2-124m --weights=bf16 --points=P1_512,P2\n";
@@ -60,6 +60,7 @@ Flags ParseFlags(int argc, char** argv) {
     const std::string value = parts.size() > 1 ? parts[1] : "";
     if (parts[0] == "--model") flags.model = value;
     else if (parts[0] == "--weights") flags.weights = value;
+    else if (parts[0] == "--kv") flags.kv = value;
     else if (parts[0] == "--backend") flags.backend = value;
     else if (parts[0] == "--isa") flags.isa = value;
     else if (parts[0] == "--threads") flags.threads = std::atoi(value.c_str());
@@ -103,13 +104,14 @@ class Bench {
     load.isa = flags.isa == "auto" ? precis::kernels::BestCpuIsa() : Must(precis::kernels::ParseCpuIsa(flags.isa));
     load.weights_auto = flags.weights == "auto";
     if (!load.weights_auto) load.weights = Must(precis::kernels::ParseDType(flags.weights));
+    if (flags.kv != "auto") load.kv_cache = Must(precis::kernels::ParseDType(flags.kv));
     const auto begin = Clock::now();
     auto catalog = Must(Catalog::Load({{"bench", flags.model}}, load));
     tokenizer_ = catalog->all_checkpoints()[0]->tokenizer;
     const auto* checkpoint = catalog->all_checkpoints()[0];
     template_tokens_ = tokenizer_->Encode(checkpoint->prompt_prefix + checkpoint->prompt_suffix).size();
     peer_ = absl::StrCat("precis-", std::string(precis::kernels::DTypeName(checkpoint->runner->weights_dtype())),
-                         flags.backend.empty() ? "" : "-", flags.backend);
+                         flags.kv == "auto" ? "" : "-kv-", flags.kv == "auto" ? "" : flags.kv, flags.backend.empty() ? "" : "-", flags.backend);
     EngineOptions options;
     options.threads = flags.threads;
     options.prefix_cache = false;  // every run does its whole work

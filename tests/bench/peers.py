@@ -86,17 +86,17 @@ def medians(work):
 
 
 def ratios(table_rows):
-    """By weights and column: how many times better ours is than the best peer of the same weights, and that peer."""
+    """By contender of ours and column: how many times better it is than the best peer of the same weights, and that peer."""
     result = {}
-    for weights in ("f32", "bf16", "int8"):
-        ours = table_rows.get(f"precis-{weights}", {})
-        for column, value in ours.items():
+    for ours in (name for name in table_rows if name.startswith("precis-")):
+        weights = CONTENDERS[ours]
+        for column, value in table_rows[ours].items():
             peers = {n: r[column] for n, r in table_rows.items() if CONTENDERS[n] == weights and not n.startswith("precis") and column in r}
             if not peers:
                 continue
             less = column == "P2" or column.startswith("MB")
             best = (min if less else max)(peers, key=peers.get)
-            result.setdefault(weights, {})[column] = dict(ratio=peers[best] / value if less else value / peers[best], peer=best)
+            result.setdefault(ours.removeprefix("precis-"), {})[column] = dict(ratio=peers[best] / value if less else value / peers[best], peer=best)
     return result
 
 

@@ -12,7 +12,7 @@ VOCABULARY = 50257
 POINTS = ["P1_512", "P1_1000", "P2", "P3_8", "P3_16"]
 # name -> weights class it is compared in
 CONTENDERS = {
-    "precis-f32": "f32", "hf-f32-eager": "f32", "hf-f32-sdpa": "f32", "ct2-f32": "f32", "llama-f32": "f32", "ov-f32": "f32",
+    "precis-f32": "f32", "precis-f32-kv-bf16": "f32", "hf-f32-eager": "f32", "hf-f32-sdpa": "f32", "ct2-f32": "f32", "llama-f32": "f32", "ov-f32": "f32",
     "precis-bf16": "bf16", "hf-bf16-sdpa": "bf16", "llama-bf16": "bf16", "llama-f16": "bf16", "ov-bf16": "bf16",
     "precis-int8": "int8", "ct2-int8": "int8", "llama-q8_0": "int8", "ov-int8": "int8",
 }
@@ -154,7 +154,8 @@ def run_llama(args):
 
 
 def run_precis(args):
-    out, _ = run_child([args.precis, f"--model={args.work}/model", f"--weights={args.name.removeprefix('precis-')}",
+    out, _ = run_child([args.precis, f"--model={args.work}/model", f"--weights={args.name.split('-')[1]}",
+                        f"--kv={'bf16' if args.name.endswith('kv-bf16') else 'auto'}",
                         f"--threads={args.threads}", "--runs=5", f"--seconds={args.seconds}", f"--points={','.join(args.points)}"])
     for line in out.splitlines():
         print(json.dumps(dict(json.loads(line), peer=args.name, load1=os.getloadavg()[0])), flush=True)

@@ -89,6 +89,15 @@ TEST_F(CatalogTest, ErrorsNameModelAndFile) {
   EXPECT_THAT(ErrorOf({{"news", folder}}), HasSubstr("model 'news': " + folder + "/model.safetensors: tensor '"));
 }
 
+TEST_F(CatalogTest, AGpuHasItsOwnKindOfKeysAndValues) {
+  runtime::LoadOptions options = TestOptions();
+  options.device = "simt";
+  options.kv_cache = kernels::DType::kBf16;
+  const auto catalog = Catalog::Load({{"news", Folder("a")}}, options);
+  ASSERT_FALSE(catalog.ok());
+  EXPECT_THAT(std::string(catalog.status().message()), HasSubstr("--kv-cache-dtype=bf16 with --device=simt"));
+}
+
 TEST_F(CatalogTest, TokenizerMustFitTheVocabulary) {
   EXPECT_THAT(ErrorOf({{"news", Folder("a", {{"vocab_size", 200}, {"eos_token_id", 199}})}}),
               HasSubstr("the tokenizer has 257 tokens, but config.json says vocab_size 200"));

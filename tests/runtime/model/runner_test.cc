@@ -1,6 +1,7 @@
 // The runner's promises: a row's bits depend on nothing but its own tokens, and a step that can't be run is an error.
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <random>
 
 #include "gmock/gmock.h"
@@ -19,6 +20,7 @@ struct Setup {
   const char* name;
   nlohmann::json changes;
   kernels::DType weights;
+  std::optional<kernels::DType> kv = std::nullopt;
 };
 
 std::vector<Setup> Setups() {
@@ -27,7 +29,8 @@ std::vector<Setup> Setups() {
   alibi["alibi"] = true;
   return {{"f32", odd, kernels::DType::kF32},        {"bf16", odd, kernels::DType::kBf16},
           {"int8", odd, kernels::DType::kI8},        {"alibi_f32", alibi, kernels::DType::kF32},
-          {"alibi_bf16", alibi, kernels::DType::kBf16}};
+          {"alibi_bf16", alibi, kernels::DType::kBf16},  {"f32_kv_bf16", odd, kernels::DType::kF32, kernels::DType::kBf16},
+          {"int8_kv_f32", odd, kernels::DType::kI8, kernels::DType::kF32}};
 }
 
 class RunnerTest : public testing::TestWithParam<Setup> {
@@ -40,9 +43,16 @@ class RunnerTest : public testing::TestWithParam<Setup> {
     options.isa = isa;
     options.weights_auto = false;
     options.weights = GetParam().weights;
+    options.kv_cache = GetParam().kv;
     auto runner = LoadSynthetic({.config = SmallConfig(GetParam().changes)}, options);
     EXPECT_TRUE(runner.ok()) << runner.status();
     return std::move(*runner);
+  }
+
+  // Of the largest logit: what is rounded to bf16 may fall to the other side.
+  static float Tolerance() {
+    const auto& setup = GetParam();
+    return setup.weights == kernels::DType::kF32 && setup.kv.value_or(kernels::DType::kF32) == kernels::DType::kF32 ? 1e-5f : 2e-2f;
   }
 
   std::vector<const kernels::AttentionVariant*> Variants() const {
@@ -161,7 +171,7 @@ TEST_P(RunnerTest, InstructionSetsAgreeToRounding) {
       largest = std::max(largest, std::fabs(best[i]));
       difference = std::max(difference, std::fabs(best[i] - other[i]));
     }
-    EXPECT_LT(difference, (GetParam().weights == kernels::DType::kF32 ? 1e-5f : 2e-2f) * largest) << CpuIsaName(isa);
+    EXPECT_LT(difference, Tolerance() * largest) << CpuIsaName(isa);
   }
 }
 
@@ -174,7 +184,7 @@ TEST_P(RunnerTest, BothAlgorithmsAgreeToRounding) {
     largest = std::max(largest, std::fabs(a[i]));
     difference = std::max(difference, std::fabs(a[i] - b[i]));
   }
-  EXPECT_LT(difference, (GetParam().weights == kernels::DType::kF32 ? 1e-5f : 2e-2f) * largest);
+  EXPECT_LT(difference, Tolerance() * largest);
 }
 
 TEST_P(RunnerTest, SamplesWhereAskedAndReportsStats) {
@@ -264,6 +274,16 @@ TEST_P(RunnerTest, StepsThatCanNotRunAreErrors) {
 
 INSTANTIATE_TEST_SUITE_P(Weights, RunnerTest, testing::ValuesIn(Setups()),
                          [](const auto& info) { return info.param.name; });
+
+TEST(KvCacheType, HalvesThePagesOfF32) {
+  runtime::LoadOptions options = TestOptions();
+  options.weights_auto = false;
+  const auto wide = LoadSynthetic({.config = SmallConfig(nlohmann::json::object())}, options);
+  options.kv_cache = kernels::DType::kBf16;
+  const auto narrow = LoadSynthetic({.config = SmallConfig(nlohmann::json::object())}, options);
+  ASSERT_TRUE(wide.ok() && narrow.ok());
+  EXPECT_EQ((*wide)->page_bytes(), 2 * (*narrow)->page_bytes());
+}
 
 TEST(AlibiContext, ComesFromTheOptions) {
   runtime::LoadOptions options = TestOptions();
