@@ -34,8 +34,8 @@ void AddModel(CLI::App& app, TrainOptions& o) {
 }
 
 void AddData(CLI::App& app, TrainOptions& o) {
-  app.add_option("--data", o.data, "Files to train on")->required();
-  app.add_option("--eval-data", o.eval_data, "Held-out files");
+  app.add_option("--data", o.data, "Files to train on")->required()->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+  app.add_option("--eval-data", o.eval_data, "Held-out files")->multi_option_policy(CLI::MultiOptionPolicy::Throw);
   app.add_flag("--skip-bad-rows", o.skip_bad_rows, "Leave bad rows out instead of stopping at the first");
   app.add_option("--length", o.length, "Tokens of a document with its summary at most; 0: n_positions, at most 1024")->check(CLI::Range(0, 1 << 20))->capture_default_str();
   app.add_option("--summary-tokens", o.summary_tokens, "Tokens of a summary at most; 0: an eighth of --length")->check(CLI::Range(0, 1 << 20))->capture_default_str();
@@ -105,6 +105,7 @@ absl::StatusOr<TrainOptions> ParseTrainOptions(int argc, const char* const* argv
   TrainOptions o;
   CLI::App app("precis-finetune: trains a GPT-2-family summariser, from a checkpoint or from scratch; makes ALiBi models of learned ones.", "precis-finetune");
   app.footer(kFooter);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // lists of files take all, below
   AddModel(app, o);
   AddData(app, o);
   AddCompute(app, o);

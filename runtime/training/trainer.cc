@@ -238,8 +238,8 @@ absl::Status Trainer::OneStep(Scalars* scalars) {
   seconds_ += SecondsSince(begin);
   ++timed_steps_;
   *scalars = {{"train/loss", loss}};
-  if (sum.document_tokens > 0) scalars->emplace_back("train/loss_document", sum.document / static_cast<double>(sum.document_tokens));
-  if (sum.summary_tokens > 0) scalars->emplace_back("train/loss_summary", sum.summary / static_cast<double>(sum.summary_tokens));
+  if (sum.document_tokens > 0) scalars->emplace_back("train/loss_on_documents", sum.document / static_cast<double>(sum.document_tokens));
+  if (sum.summary_tokens > 0) scalars->emplace_back("train/loss_on_summaries", sum.summary / static_cast<double>(sum.summary_tokens));
   scalars->insert(scalars->end(), {{"train/rate", rate}, {"train/gradient_norm", update.gradient_norm}, {"train/epoch", stream_->epochs()},
                                    {"train/tokens", static_cast<double>(state_.tokens)}, {"speed/tokens_per_second", static_cast<double>(tokens_) / seconds_},
                                    {"speed/mfu", peak_flops_ > 0 ? flops_ / seconds_ / peak_flops_ : 0},
@@ -269,8 +269,8 @@ absl::Status Trainer::Evaluate(Scalars* scalars) {
   if (weight <= 0) return absl::InvalidArgumentError("--eval-data: no token has a weight: are there summaries in it?");
   const double loss = sum.weighted / weight;
   scalars->emplace_back("eval/loss", loss);
-  if (sum.document_tokens > 0) scalars->emplace_back("eval/loss_document", sum.document / static_cast<double>(sum.document_tokens));
-  if (sum.summary_tokens > 0) scalars->emplace_back("eval/loss_summary", sum.summary / static_cast<double>(sum.summary_tokens));
+  if (sum.document_tokens > 0) scalars->emplace_back("eval/loss_on_documents", sum.document / static_cast<double>(sum.document_tokens));
+  if (sum.summary_tokens > 0) scalars->emplace_back("eval/loss_on_summaries", sum.summary / static_cast<double>(sum.summary_tokens));
   if (state_.best_step < 0 || loss < state_.best_evaluation) {
     state_.best_evaluation = loss;
     state_.best_step = state_.step;

@@ -21,13 +21,13 @@ json Config(bool alibi) {
   return config;
 }
 
-struct Run {
+struct Outcome {
   std::vector<float> gradients, weights;
   std::vector<double> losses;
 };
 
-Run Train(const json& config, const runtime::TrainModelOptions& options, kernels::TrainDevice* device) {
-  Run run;
+Outcome Train(const json& config, const runtime::TrainModelOptions& options, kernels::TrainDevice* device) {
+  Outcome run;
   const auto model = GoldenModel(config, options, device);
   const Batch batch = PackedBatch(TrainingGolden("alibi")["documents"], 1, 2);
   for (int step = 1; step <= kSteps; ++step) {
@@ -70,7 +70,7 @@ TEST_P(SimtTest, FollowsTheCpu) {
   const auto cpu = kernels::OpenCpuTrainDevice(kernels::BestCpuIsa(), 2);
   auto simt = kernels::OpenGpuTrainDevice(kernels::OpenSimtDevice({.memory_bytes = int64_t{2} << 30}));
   ASSERT_TRUE(simt.ok()) << simt.status();
-  const Run want = Train(Config(c.alibi), options, cpu.get()), got = Train(Config(c.alibi), options, simt->get());
+  const Outcome want = Train(Config(c.alibi), options, cpu.get()), got = Train(Config(c.alibi), options, simt->get());
   ASSERT_EQ(got.losses.size(), want.losses.size());
   for (int step = 0; step < kSteps; ++step) EXPECT_NEAR(got.losses[step], want.losses[step], c.loss) << step;
   EXPECT_LE(RelativeDistance(got.gradients, want.gradients), c.gradient);

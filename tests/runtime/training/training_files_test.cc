@@ -112,7 +112,7 @@ TEST_F(DocumentsTest, BatchesHoldEachDocumentOnceAnEpochWhole) {
   ASSERT_TRUE(documents.ok());
   const BatchOptions options = {.max_rows = 64, .document_weight = 0.5f, .summary_weight = 2, .seed = 9, .shard_documents = 10};
   BatchStream stream(&*documents, options, {});
-  std::multiset<std::vector<int32_t>> seen;
+  std::vector<std::vector<int32_t>> seen;
   while (stream.position().epoch == 0 && stream.position().index < documents->count()) {
     const Batch batch = stream.Next();
     ASSERT_LE(batch.rows(), 64);
@@ -120,7 +120,7 @@ TEST_F(DocumentsTest, BatchesHoldEachDocumentOnceAnEpochWhole) {
       ASSERT_EQ(batch.begin[s], s == 0 ? 0 : batch.begin[s - 1] + batch.length[s - 1]);
       std::vector<int32_t> tokens(batch.tokens.begin() + batch.begin[s], batch.tokens.begin() + batch.begin[s] + batch.length[s]);
       tokens.push_back(batch.targets[batch.begin[s] + batch.length[s] - 1]);
-      seen.insert(tokens);
+      seen.push_back(tokens);
       for (int r = batch.begin[s]; r < batch.begin[s] + batch.length[s]; ++r) {
         EXPECT_EQ(batch.positions[r], r - batch.begin[s]);
         EXPECT_EQ(batch.weights[r], batch.in_summary[r] ? 2.0f : 0.5f);
@@ -130,8 +130,8 @@ TEST_F(DocumentsTest, BatchesHoldEachDocumentOnceAnEpochWhole) {
       }
     }
   }
-  EXPECT_EQ(seen.size(), 57u);
-  std::set<std::vector<int32_t>> distinct(seen.begin(), seen.end());
+  ASSERT_GE(seen.size(), 57u);  // the epoch's last batch may hold documents of the next
+  std::set<std::vector<int32_t>> distinct(seen.begin(), seen.begin() + 57);
   EXPECT_EQ(distinct.size(), 57u);
 }
 
