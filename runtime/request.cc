@@ -13,6 +13,7 @@ constexpr size_t kMaxStopSequenceBytes = 256;
 constexpr int kMaxNgramSize = 16;
 constexpr float kMaxTemperature = 100;
 constexpr float kMaxRepetitionPenalty = 10;
+constexpr float kMaxLengthPenalty = 10;
 
 template <typename T>
 absl::Status OutOfRange(const std::string& name, T given, const std::string& allowed) {
@@ -30,6 +31,28 @@ absl::Status ValidateStopSequences(const std::vector<std::string>& sequences) {
       return OutOfRange(absl::StrCat("The length of stop_sequences[", i, "]"), sequences[i].size(),
                         absl::StrCat("1 to ", kMaxStopSequenceBytes, " bytes"));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateBeams(const GenerationOptions& options) {
+  if (options.num_beams < 1 || options.num_beams > kMaxBeams) {
+    return OutOfRange("num_beams", options.num_beams, absl::StrCat("1 (no beam search) to ", kMaxBeams));
+  }
+  if (!(std::fabs(options.length_penalty) <= kMaxLengthPenalty)) {
+    return OutOfRange("length_penalty", options.length_penalty,
+                      absl::StrCat(-kMaxLengthPenalty, " to ", kMaxLengthPenalty, "; above 0 favours long summaries"));
+  }
+  if (options.num_beams == 1) return absl::OkStatus();
+  if (options.temperature > 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "num_beams is ", options.num_beams, " and temperature ", options.temperature,
+        "; a beam search doesn't sample. Set temperature to 0, or num_beams to 1."));
+  }
+  if (!options.stop_sequences.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "num_beams is ", options.num_beams, " and there are stop_sequences, which a beam search doesn't know. "
+        "Drop them, or set num_beams to 1."));
   }
   return absl::OkStatus();
 }
@@ -65,7 +88,8 @@ absl::Status ValidateGenerationOptions(const GenerationOptions& options, int voc
     return OutOfRange("repetition_penalty", options.repetition_penalty,
                       absl::StrCat("more than 0, at most ", kMaxRepetitionPenalty, "; 1 is off"));
   }
-  return ValidateStopSequences(options.stop_sequences);
+  absl::Status status = ValidateStopSequences(options.stop_sequences);
+  return status.ok() ? ValidateBeams(options) : status;
 }
 
 std::string_view PriorityName(Priority priority) {

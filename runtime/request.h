@@ -11,6 +11,15 @@
 
 namespace precis::runtime {
 
+// When a beam search ends before max_new_tokens; transformers' early_stopping.
+enum class EarlyStopping : uint8_t {
+  kFalse,  // when the best running beam, at its present length, can't beat the worst of num_beams finished ones
+  kTrue,   // when num_beams are finished
+  kNever,  // as kFalse, but with length_penalty > 0 the running beam is judged as if it grew to max_new_tokens
+};
+
+inline constexpr int kMaxBeams = 16;
+
 // How tokens are chosen; the ranges are those of precis.v1.GenerationOptions and are checked by ValidateGenerationOptions.
 struct GenerationOptions {
   int max_new_tokens = 128;
@@ -22,6 +31,9 @@ struct GenerationOptions {
   int no_repeat_ngram_size = 0;
   float repetition_penalty = 1;
   std::vector<std::string> stop_sequences;
+  int num_beams = 1;         // above 1: beam search
+  float length_penalty = 1;  // of beams: a summary's score is the sum of its log probabilities / length^length_penalty
+  EarlyStopping early_stopping = EarlyStopping::kFalse;  // of beams
 };
 
 absl::Status ValidateGenerationOptions(const GenerationOptions& options, int vocabulary_size,
@@ -40,6 +52,8 @@ struct ArmLabels {
   std::string experiment = "none";
   std::string arm = "none";
 };
+// The experiment label of replays that no user waits for: telemetry must leave them out of what users see. No experiment can have this name.
+inline constexpr std::string_view kShadowLabel = "(shadow)";
 
 struct Request {
   std::string document;  // UTF-8
@@ -50,6 +64,8 @@ struct Request {
   Priority priority = Priority::kNormal;
   absl::Time deadline = absl::InfiniteFuture();
   ArmLabels labels;
+  // Neither finds what earlier requests left in the prefix cache nor leaves anything that later ones find: for fair comparisons.
+  bool fresh_cache = false;
 };
 
 // What the request cost. Fields as precis.v1.Accounting.

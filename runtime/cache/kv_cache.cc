@@ -75,9 +75,9 @@ void KvCache::Publish(int pool, int variant, absl::Span<const int32_t> tokens, c
   }
 }
 
-std::vector<int32_t> KvCache::Fork(int pool, const std::vector<int32_t>& table) {
+std::vector<int32_t> KvCache::Fork(int pool, absl::Span<const int32_t> table) {
   for (int32_t page : table) pools_[pool].Acquire(page);
-  return table;
+  return {table.begin(), table.end()};
 }
 
 bool KvCache::MakeWritable(int pool, int index, std::vector<int32_t>* table, int32_t* from) {
@@ -92,9 +92,15 @@ bool KvCache::MakeWritable(int pool, int index, std::vector<int32_t>* table, int
   return true;
 }
 
-int64_t KvCache::Exclusive(int pool, const std::vector<int32_t>& table) const {
-  return std::count_if(table.begin(), table.end(),
-                       [&](int32_t page) { return pools_[pool].refs(page) == 1; });
+int64_t KvCache::Exclusive(int pool, std::vector<int32_t> references) const {
+  std::sort(references.begin(), references.end());
+  int64_t exclusive = 0;
+  for (auto page = references.begin(); page != references.end();) {
+    const auto end = std::upper_bound(page, references.end(), *page);
+    exclusive += pools_[pool].refs(*page) == end - page;
+    page = end;
+  }
+  return exclusive;
 }
 
 // The caller has checked that live_bytes_ leaves room, so a page can be had: free here, never used, or taken from what nobody holds.

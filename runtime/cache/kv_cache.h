@@ -55,14 +55,14 @@ class KvCache {
   void Publish(int pool, int variant, absl::Span<const int32_t> tokens, const std::vector<int32_t>& table, int end,
                PrefixCursor* cursor);
 
-  // For beams: another sequence holds the same pages.
-  std::vector<int32_t> Fork(int pool, const std::vector<int32_t>& table);
+  // For beams: another branch holds the same pages.
+  std::vector<int32_t> Fork(int pool, absl::Span<const int32_t> table);
   // Before writing to table[index]: if others hold that page or it is indexed, puts a new page in its place; then *from is the page whose
   // content is to be copied into it, else -1. False if there is no memory.
   bool MakeWritable(int pool, int index, std::vector<int32_t>* table, int32_t* from);
 
-  // Pages that would become free or cached if these references were dropped.
-  int64_t Exclusive(int pool, const std::vector<int32_t>& table) const;
+  // Pages that would become free or cached if these references were dropped. A page may be among them several times.
+  int64_t Exclusive(int pool, std::vector<int32_t> references) const;
 
   // Checks the invariants; for tests. Null if all hold.
   const char* Check() const;

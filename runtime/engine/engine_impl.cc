@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "runtime/engine/prompt.h"
 
 namespace precis::runtime {
@@ -31,7 +32,16 @@ absl::Status EngineImpl::CheckAcceptable(const Catalog::Choice& choice, absl::Ti
     *reason = RejectReason::kDeadline;
     return absl::DeadlineExceededError("The deadline had passed when the request came; give a later one.");
   }
-  return scheduler_.CheckBounds(choice.checkpoint_index, 1, 0, reason);
+  return scheduler_.CheckBounds(choice.checkpoint_index, 1, 0, 1, reason);
+}
+
+// A step must have room for all beams.
+absl::Status EngineImpl::CheckWidth(int beams) const {
+  const int most = std::min(options_.max_batch_rows, options_.max_step_tokens);
+  if (beams <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "num_beams is ", beams, "; this server runs at most ", most,
+      " sequences at once. Ask for fewer beams; the operator can raise --max-batch-rows and --max-step-tokens."));
 }
 
 absl::StatusOr<RequestId> EngineImpl::Submit(Request request, RequestCallbacks callbacks) {
@@ -40,6 +50,7 @@ absl::StatusOr<RequestId> EngineImpl::Submit(Request request, RequestCallbacks c
   const Checkpoint& checkpoint = *choice->checkpoint;
   absl::Status status = ValidateGenerationOptions(request.options, checkpoint.runner->config().vocab_size,
                                                   checkpoint.runner->context_tokens());
+  if (status.ok()) status = CheckWidth(request.options.num_beams);
   if (!status.ok()) return status;
   auto job = std::make_unique<Job>(*choice, std::move(request.options), std::move(request.labels),
                                    std::move(callbacks));
@@ -58,8 +69,11 @@ absl::StatusOr<RequestId> EngineImpl::Submit(Request request, RequestCallbacks c
   SequenceSpec spec;
   spec.pool = choice->checkpoint_index;
   spec.variant = VariantIndex(choice->variant, checkpoint);
+  // A root of its own in the prefix cache: negative ones are no variant's.
+  if (request.fresh_cache) spec.variant = -2 - static_cast<int>(fresh_caches_++ % (1u << 30));
   spec.prompt = std::move(prompt->tokens);
   spec.max_new_tokens = job->options.max_new_tokens;
+  spec.beams = job->options.num_beams;
   spec.priority = request.priority;
   spec.deadline = deadline;
   return Enqueue(std::move(spec), std::move(job));

@@ -1,6 +1,7 @@
 #ifndef PRECIS_RUNTIME_ENGINE_ENGINE_IMPL_H_
 #define PRECIS_RUNTIME_ENGINE_ENGINE_IMPL_H_
 
+#include <atomic>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "runtime/engine/job.h"
 #include "runtime/engine/service_rate.h"
 #include "runtime/engine/step_executor.h"
+#include "runtime/engine/token_outcome.h"
 #include "runtime/scheduler/scheduler.h"
 
 namespace precis::runtime {
@@ -37,12 +39,14 @@ class EngineImpl final : public Engine {
   Load load() const override;
 
  private:
+  std::atomic<uint32_t> fresh_caches_{0};  // requests that share no cache
   using Ended = std::vector<std::unique_ptr<Sequence>>;
 
   EngineImpl(std::unique_ptr<Catalog> catalog, const EngineOptions& options, Telemetry* telemetry);
   absl::Status Start();
 
   absl::Status Refuse(const RequestLabels& labels, RejectReason reason, absl::Status status);
+  absl::Status CheckWidth(int beams) const;
   absl::Status CheckAcceptable(const Catalog::Choice& choice, absl::Time deadline, RejectReason* reason);
 
   absl::StatusOr<RequestId> Enqueue(SequenceSpec spec, std::unique_ptr<Job> job);
@@ -50,8 +54,10 @@ class EngineImpl final : public Engine {
   // Engine thread.
   void RunEngine();
   void Step();
-  std::vector<ExecutedRow> PlanStep();
+  std::vector<ExecutedRow> PlanStep(std::vector<PageCopy>* copies);
   void FinishRows(absl::Span<const ExecutedRow> rows);
+  void FinishRequestRows(absl::Span<const ExecutedRow> rows, TokenOutcome outcome, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FailRows(absl::Span<const ExecutedRow> rows, const absl::Status& status);
 
   // Timer thread.

@@ -7,6 +7,19 @@
 #include "runtime/engine/token_outcome.h"
 
 namespace precis::runtime {
+namespace {
+
+// The rows of each sequence, which stand together.
+std::vector<absl::Span<const ExecutedRow>> ByRequest(absl::Span<const ExecutedRow> rows) {
+  std::vector<absl::Span<const ExecutedRow>> requests;
+  for (size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
+    while (end < rows.size() && rows[end].row.sequence == rows[begin].row.sequence) ++end;
+    requests.push_back(rows.subspan(begin, end - begin));
+  }
+  return requests;
+}
+
+}  // namespace
 
 void EngineImpl::RunEngine() {
   while (true) {
@@ -21,7 +34,9 @@ void EngineImpl::RunEngine() {
 }
 
 void EngineImpl::Step() {
-  std::vector<ExecutedRow> rows = PlanStep();
+  std::vector<PageCopy> copies;
+  std::vector<ExecutedRow> rows = PlanStep(&copies);
+  executor_->Copy(copies);
   // One step for each checkpoint that has rows. They share the token budget, so each delays the others by a bounded time.
   for (size_t begin = 0; begin < rows.size();) {
     const int pool = rows[begin].row.sequence->spec.pool;
@@ -38,12 +53,13 @@ void EngineImpl::Step() {
   }
 }
 
-std::vector<ExecutedRow> EngineImpl::PlanStep() {
+std::vector<ExecutedRow> EngineImpl::PlanStep(std::vector<PageCopy>* copies) {
   std::vector<ExecutedRow> rows;
   MutexLock lock(&mu_);
   const absl::Time now = clock_.Now();
   EndCutShort(scheduler_.Reap(now), now);
-  const Plan plan = scheduler_.MakePlan(now);
+  Plan plan = scheduler_.MakePlan(now);
+  *copies = std::move(plan.copies);
   for (const PlannedRow& row : plan.rows) rows.push_back({row, jobs_.at(row.sequence->id).get()});
   for (const Sequence* sequence : plan.admitted) {
     if (sequence->preemptions > 0) continue;  // told when it was admitted first
@@ -59,23 +75,32 @@ std::vector<ExecutedRow> EngineImpl::PlanStep() {
 
 void EngineImpl::FinishRows(absl::Span<const ExecutedRow> rows) {
   const absl::Time now = clock_.Now();
+  const std::vector<absl::Span<const ExecutedRow>> requests = ByRequest(rows);
   std::vector<TokenOutcome> outcomes;
-  for (const ExecutedRow& row : rows) {
-    outcomes.push_back(row.row.sample ? TakeToken(row, now, telemetry_) : TokenOutcome());
+  for (const auto& request : requests) {
+    const bool sample = request.front().row.sample;
+    outcomes.push_back(!sample                                        ? TokenOutcome()
+                       : request.front().job->beams.has_value() ? TakeBeams(request, now, telemetry_)
+                                                                : TakeToken(request.front(), now, telemetry_));
   }
   MutexLock lock(&mu_);
   memory_ = executor_->memory();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const PlannedRow& row = rows[i].row;
-    scheduler_.Complete(row);
-    TokenOutcome& outcome = outcomes[i];
-    if (outcome.keep) scheduler_.Append(row.sequence, rows[i].token);
-    if (outcome.finished.has_value()) {
-      const auto sequence = scheduler_.Finish(row.sequence, now);
-      End(*sequence, *outcome.finished, std::move(outcome.delta), now);
-    } else if (!outcome.delta.empty() && rows[i].job->callbacks->on_text) {
-      delivery_.Post({rows[i].job->callbacks, std::move(outcome.delta), std::nullopt});
-    }
+  for (size_t i = 0; i < requests.size(); ++i) FinishRequestRows(requests[i], std::move(outcomes[i]), now);
+}
+
+void EngineImpl::FinishRequestRows(absl::Span<const ExecutedRow> rows, TokenOutcome outcome, absl::Time now) {
+  const PlannedRow& row = rows.front().row;
+  const Job& job = *rows.front().job;
+  for (const ExecutedRow& executed : rows) scheduler_.Complete(executed.row);
+  if (outcome.keep) scheduler_.Append(row.sequence, rows.front().token);
+  if (outcome.finished.has_value()) {
+    const auto sequence = scheduler_.Finish(row.sequence, now);
+    if (job.beams.has_value()) sequence->generated = job.beams->summary();
+    End(*sequence, *outcome.finished, std::move(outcome.delta), now);
+  } else if (row.sample && job.beams.has_value()) {
+    scheduler_.Advance(row.sequence, job.beams->next(), now);
+  } else if (!outcome.delta.empty() && job.callbacks->on_text) {
+    delivery_.Post({job.callbacks, std::move(outcome.delta), std::nullopt});
   }
 }
 
@@ -83,8 +108,8 @@ void EngineImpl::FailRows(absl::Span<const ExecutedRow> rows, const absl::Status
   MutexLock lock(&mu_);
   const absl::Time now = clock_.Now();
   const absl::Status answer = absl::InternalError(absl::StrCat("A step of the model failed: ", status.message()));
-  for (const ExecutedRow& row : rows) {
-    const auto sequence = scheduler_.Finish(row.row.sequence, now);
+  for (const auto& request : ByRequest(rows)) {
+    const auto sequence = scheduler_.Finish(request.front().row.sequence, now);
     End(*sequence, answer, "", now);
   }
 }

@@ -79,7 +79,7 @@ std::vector<GaugeSnapshot::Share> EngineImpl::Shares() const {
   for (const Sequence* sequence : scheduler_.running_sequences()) {
     GaugeSnapshot::Share& share = share_of(*sequence);
     ++share.running;
-    share.kv_bytes += static_cast<int64_t>(sequence->pages.size()) * cache_.page_bytes(sequence->spec.pool);
+    share.kv_bytes += sequence->held_pages * cache_.page_bytes(sequence->spec.pool);
   }
   for (int priority = 0; priority < kPriorities; ++priority) {
     for (const auto& [id, sequence] : scheduler_.wait_queue().classes()[priority]) {

@@ -2,15 +2,20 @@
 #define PRECIS_RUNTIME_ENGINE_JOB_H_
 
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "runtime/engine.h"
 #include "runtime/engine/text_assembler.h"
 #include "runtime/model/catalog.h"
+#include "runtime/sampling/beam_search.h"
 #include "runtime/scheduler/sequence.h"
 
 namespace precis::runtime {
+
+// Id of the token that ends a text; -1 if the checkpoint has none.
+int32_t EndOfText(const Checkpoint& checkpoint);
 
 // What the engine keeps of an accepted request besides its sequence.
 struct Job {
@@ -19,7 +24,9 @@ struct Job {
         options(std::move(options_in)),
         arm(std::move(arm_in)),
         callbacks(std::make_shared<const RequestCallbacks>(std::move(callbacks_in))),
-        text(*choice.checkpoint->tokenizer, options) {}
+        text(*choice.checkpoint->tokenizer, options) {
+    if (options.num_beams > 1) beams.emplace(options, EndOfText(*choice.checkpoint));
+  }
 
   RequestLabels labels() const {
     return {choice.model->name, choice.variant->name, choice.checkpoint->runner->device(), arm.experiment,
@@ -31,6 +38,7 @@ struct Job {
   const ArmLabels arm;
   const std::shared_ptr<const RequestCallbacks> callbacks;
   TextAssembler text;
+  std::optional<BeamSearch> beams;
   int truncated_tokens = 0;
   absl::Time first_token = absl::InfiniteFuture();
   absl::Time last_token;
@@ -39,8 +47,6 @@ struct Job {
   absl::Status abort;
 };
 
-// Id of the token that ends a text; -1 if the checkpoint has none.
-int32_t EndOfText(const Checkpoint& checkpoint);
 // What `sequence`, which ends at `now`, has cost.
 Accounting AccountingOf(const Job& job, const Sequence& sequence, int64_t page_bytes, absl::Time now);
 // The answer to a request that came to its end.

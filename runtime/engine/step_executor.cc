@@ -12,8 +12,8 @@ absl::Span<const int32_t> TokensOf(const PlannedRow& row) {
   const Sequence& sequence = *row.sequence;
   const int prompt = sequence.prompt_tokens();
   // A row never crosses the end of the prompt.
-  return row.position < prompt ? absl::MakeConstSpan(sequence.spec.prompt).subspan(row.position, row.count)
-                               : absl::MakeConstSpan(sequence.generated).subspan(row.position - prompt, row.count);
+  if (row.position < prompt) return absl::MakeConstSpan(sequence.spec.prompt).subspan(row.position, row.count);
+  return absl::MakeConstSpan(sequence.branch(row.branch).generated).subspan(row.position - prompt, row.count);
 }
 
 Phase PhaseOf(const PlannedRow& row) {
@@ -47,6 +47,12 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(const Catalog
   return executor;
 }
 
+void StepExecutor::Copy(absl::Span<const PageCopy> copies) {
+  for (const PageCopy& copy : copies) {
+    catalog_.all_checkpoints()[copy.pool]->runner->CopyPage(memories_[copy.pool], copy.from, copy.to);
+  }
+}
+
 absl::Status StepExecutor::Run(int pool, absl::Span<ExecutedRow> rows, const EngineClock& clock) {
   BuildRows(pool, rows);
   const KvMemory memory = memories_[pool];
@@ -62,7 +68,7 @@ absl::Status StepExecutor::Run(int pool, absl::Span<ExecutedRow> rows, const Eng
   return absl::OkStatus();
 }
 
-void StepExecutor::BuildRows(int pool, absl::Span<const ExecutedRow> rows) {
+void StepExecutor::BuildRows(int pool, absl::Span<ExecutedRow> rows) {
   const Checkpoint& checkpoint = *catalog_.all_checkpoints()[pool];
   step_rows_.assign(rows.size(), StepRow());
   contexts_.assign(rows.size(), SamplingContext());
@@ -72,19 +78,34 @@ void StepExecutor::BuildRows(int pool, absl::Span<const ExecutedRow> rows) {
     StepRow& step_row = step_rows_[i];
     step_row.tokens = TokensOf(row);
     step_row.position = row.position;
-    step_row.block_table = row.sequence->pages.data();
+    step_row.block_table = row.sequence->branch(row.branch).pages.data();
     step_row.variant = rows[i].job->choice.variant;
-    step_row.replay = row.replay;
-    if (!row.sample) continue;
+    const bool beams = rows[i].job->beams.has_value();
+    step_row.replay = row.replay || (beams && PhaseOf(row) == Phase::kDecode);
+    if (!row.sample || beams) continue;
     contexts_[i] = {&rows[i].job->options, row.sequence->spec.prompt, row.sequence->generated,
                     EndOfText(checkpoint)};
     step_row.sampling = &contexts_[i];
   }
+  GiveLogits(checkpoint.runner->config().vocab_size, rows);
+}
+
+// Room for the logits of the beams that choose their next tokens.
+void StepExecutor::GiveLogits(int vocabulary, absl::Span<ExecutedRow> rows) {
+  const auto wants = [](const ExecutedRow& row) { return row.row.sample && row.job->beams.has_value(); };
+  logits_.resize(std::count_if(rows.begin(), rows.end(), wants) * static_cast<size_t>(vocabulary));
+  float* next = logits_.data();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!wants(rows[i])) continue;
+    step_rows_[i].logits = next;
+    rows[i].logits = absl::MakeSpan(next, vocabulary);
+    next += vocabulary;
+  }
 }
 
 void StepExecutor::Account(absl::Span<ExecutedRow> rows) {
-  memory_.activations_bytes = stats_.activations_bytes;
-  memory_.activations_bytes_peak = std::max(memory_.activations_bytes_peak, stats_.activations_bytes);
+  memory_.activations_bytes = stats_.activations_bytes + static_cast<int64_t>(logits_.size() * sizeof(float));
+  memory_.activations_bytes_peak = std::max(memory_.activations_bytes_peak, memory_.activations_bytes);
   memory_.workspace_bytes = 0;
   for (const VariantStats& stats : stats_.variants) {
     memory_.workspace_bytes = std::max(memory_.workspace_bytes, stats.workspace_bytes);

@@ -19,7 +19,8 @@ namespace precis::runtime {
 struct ExecutedRow {
   PlannedRow row;
   Job* job;
-  int32_t token = -1;  // if row.sample
+  int32_t token = -1;          // if row.sample, without beams
+  absl::Span<float> logits = {};  // if row.sample, with beams; valid until the next Run
 };
 
 // Runs the rows of plans on the checkpoints' runners, whose KV memory it owns. Not thread-safe: the engine thread's.
@@ -31,6 +32,8 @@ class StepExecutor {
                                                               int64_t attention_workspace_bytes, int step_tokens,
                                                               Telemetry* telemetry);
 
+  // Copies pages, in this order. Before the rows that need it.
+  void Copy(absl::Span<const PageCopy> copies);
   // Runs rows of one pool in one step of its runner.
   absl::Status Run(int pool, absl::Span<ExecutedRow> rows, const EngineClock& clock);
   void Discard(int pool, int32_t page) {
@@ -45,7 +48,8 @@ class StepExecutor {
 
  private:
   StepExecutor(const Catalog& catalog, Telemetry* telemetry) : catalog_(catalog), telemetry_(telemetry) {}
-  void BuildRows(int pool, absl::Span<const ExecutedRow> rows);
+  void BuildRows(int pool, absl::Span<ExecutedRow> rows);
+  void GiveLogits(int vocabulary, absl::Span<ExecutedRow> rows);
   void Account(absl::Span<ExecutedRow> rows);
   void Report(absl::Span<const ExecutedRow> rows, absl::Duration duration, bool timed);
 
@@ -59,6 +63,7 @@ class StepExecutor {
   std::vector<StepRow> step_rows_;
   std::vector<SamplingContext> contexts_;
   std::vector<StepOutput> outputs_;
+  std::vector<float> logits_;  // of the rows of beams
   StepStats stats_;
   std::vector<StepEvent::AttentionTime> attention_;  // of the event under way
 };

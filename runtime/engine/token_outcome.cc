@@ -38,4 +38,23 @@ TokenOutcome TakeToken(const ExecutedRow& row, absl::Time now, Telemetry* teleme
   return outcome;
 }
 
+TokenOutcome TakeBeams(absl::Span<const ExecutedRow> rows, absl::Time now, Telemetry* telemetry) {
+  const Sequence& sequence = *rows.front().row.sequence;
+  Job& job = *rows.front().job;
+  std::vector<absl::Span<float>> logits;
+  std::vector<absl::Span<const int32_t>> generated;
+  for (const ExecutedRow& row : rows) {
+    logits.push_back(row.logits);
+    generated.push_back(sequence.branch(row.row.branch).generated);
+  }
+  TokenOutcome outcome;
+  const bool ended = !job.beams->Advance(logits, sequence.spec.prompt, generated);
+  ReportToken(sequence, &job, ended && job.beams->ended_by_text(), now, telemetry);
+  if (!ended) return outcome;
+  outcome.finished = job.beams->ended_by_text() ? FinishReason::kEndOfText : FinishReason::kMaxNewTokens;
+  for (const int32_t token : job.beams->summary()) job.text.Push(token, &outcome.delta);
+  job.text.Finish(&outcome.delta);
+  return outcome;
+}
+
 }  // namespace precis::runtime

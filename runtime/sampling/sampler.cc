@@ -130,10 +130,14 @@ int32_t Pick(absl::Span<const double> weights, double uniform, int32_t fallback)
 
 }  // namespace
 
+void ApplyPenalties(absl::Span<float> scores, const SamplingContext& context) {
+  PenaliseRepetition(scores, context);
+  BanRepeatedNgrams(scores, context);
+  HoldOffEndOfText(scores, context);
+}
+
 int32_t SampleToken(absl::Span<float> logits, const SamplingContext& context) {
-  PenaliseRepetition(logits, context);
-  BanRepeatedNgrams(logits, context);
-  HoldOffEndOfText(logits, context);
+  ApplyPenalties(logits, context);
   const GenerationOptions& options = *context.options;
   const int32_t best = Best(logits);
   const float top = logits.empty() ? 0 : logits[best];

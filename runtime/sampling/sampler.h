@@ -17,6 +17,9 @@ struct SamplingContext {
   int32_t end_of_text = -1;             // suppressed while generated.size() < min_new_tokens
 };
 
+// The penalties alone, on logits or log probabilities, in place: repetition, no-repeat n-gram, minimum length.
+void ApplyPenalties(absl::Span<float> scores, const SamplingContext& context);
+
 // Chooses the next token. `logits` is changed in place. A pure function of its arguments: the random number is a counter-based
 // hash (Philox 4x32-10, Salmon et al. 2011) of (seed, step). Order as in transformers: repetition penalty, no-repeat n-gram, minimum length, temperature, top-k, top-p.
 int32_t SampleToken(absl::Span<float> logits, const SamplingContext& context);

@@ -6,28 +6,61 @@
 #include "absl/strings/str_cat.h"
 
 namespace precis::runtime {
+namespace {
 
 using kernels::kPageTokens;
 
+// The references of all branches, shared pages as often as they are shared.
+std::vector<int32_t> References(const Sequence& sequence) {
+  std::vector<int32_t> pages = sequence.pages;
+  for (const Branch& beam : sequence.beams) pages.insert(pages.end(), beam.pages.begin(), beam.pages.end());
+  return pages;
+}
+
+int64_t CountHeldPages(const Sequence& sequence) {
+  if (sequence.beams.empty()) return static_cast<int64_t>(sequence.pages.size());
+  // All branches begin with the prompt's full pages.
+  const int64_t shared = sequence.prompt_tokens() / kPageTokens;
+  std::vector<int32_t> own;
+  for (int i = 0; i < sequence.branches(); ++i) {
+    const std::vector<int32_t>& pages = sequence.branch(i).pages;
+    own.insert(own.end(), pages.begin() + shared, pages.end());
+  }
+  std::sort(own.begin(), own.end());
+  return shared + (std::unique(own.begin(), own.end()) - own.begin());
+}
+
+// A branch that comes back after a preemption takes the prompt's tokens in its first own page from the trunk, which has run them.
+void CopyTail(Sequence* sequence, Branch* branch, std::vector<PageCopy>* copies) {
+  if (!branch->tail_missing) return;
+  const int index = sequence->prompt_tokens() / kPageTokens;
+  copies->push_back({sequence->spec.pool, sequence->pages[index], branch->pages[index]});
+  branch->tail_missing = false;
+}
+
+}  // namespace
+
 Scheduler::Scheduler(const SchedulerOptions& options, KvCache* cache)
     : options_(options),
-      max_running_(std::max(1, std::min(options.max_batch_rows, options.max_step_tokens))),
+      most_rows_(std::max(1, std::min(options.max_batch_rows, options.max_step_tokens))),
       cache_(*cache),
       waiting_(options.priority_aging) {}
 
 Scheduler::~Scheduler() {
-  for (Sequence* sequence : running_) cache_.Release(sequence->spec.pool, &sequence->pages);
+  for (Sequence* sequence : running_) ReleasePages(sequence, sequence->pages_since);
 }
 
-absl::Status Scheduler::CheckBounds(int pool, int64_t prompt_tokens, int64_t max_new_tokens,
+absl::Status Scheduler::CheckBounds(int pool, int64_t prompt_tokens, int64_t max_new_tokens, int beams,
                                     RejectReason* reason) const {
-  const int64_t pages = PagesFor(prompt_tokens + max_new_tokens);
+  const int64_t pages = PagesForBranches(prompt_tokens, prompt_tokens + max_new_tokens, beams);
   if (pages > cache_.pages(pool)) {
     *reason = RejectReason::kMemory;
     return absl::ResourceExhaustedError(absl::StrCat(
-        "The request can grow to ", prompt_tokens, " prompt and ", max_new_tokens, " new tokens, which needs ",
+        "The request can grow to ", prompt_tokens, " prompt and ", max_new_tokens, " new tokens",
+        beams > 1 ? absl::StrCat(" of each of ", beams, " beams") : "", ", which needs ",
         pages * cache_.page_bytes(pool), " bytes of KV cache; the server has ", cache_.budget_bytes(),
-        ". Send a shorter document or a smaller max_new_tokens; the operator can raise --kv-cache-bytes."));
+        ". Send a shorter document", beams > 1 ? ", fewer beams" : "",
+        " or a smaller max_new_tokens; the operator can raise --kv-cache-bytes."));
   }
   if (queued_ >= options_.max_queued_requests) {
     *reason = RejectReason::kQueueFull;
@@ -47,7 +80,7 @@ absl::Status Scheduler::CheckBounds(int pool, int64_t prompt_tokens, int64_t max
 
 absl::StatusOr<Sequence*> Scheduler::Enqueue(SequenceSpec spec, absl::Time now, RejectReason* reason) {
   absl::Status status =
-      CheckBounds(spec.pool, static_cast<int64_t>(spec.prompt.size()), spec.max_new_tokens, reason);
+      CheckBounds(spec.pool, static_cast<int64_t>(spec.prompt.size()), spec.max_new_tokens, spec.beams, reason);
   if (!status.ok()) return status;
   auto sequence = std::make_unique<Sequence>();
   sequence->id = next_id_++;
@@ -93,6 +126,7 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::Reap(absl::Time now) {
 std::unique_ptr<Sequence> Scheduler::Finish(Sequence* sequence, absl::Time now) {
   ReleasePages(sequence, now);
   running_.erase(std::find(running_.begin(), running_.end(), sequence));
+  running_rows_ -= sequence->spec.beams;
   return Extract(sequence);
 }
 
@@ -116,11 +150,34 @@ Plan Scheduler::MakePlan(absl::Time now) {
 
 void Scheduler::Complete(const PlannedRow& row) {
   Sequence& sequence = *row.sequence;
-  sequence.computed += row.count;
+  sequence.branch(row.branch).computed += row.count;
+  if (row.branch > 0) return;
   // Only what prefill wrote is shared; the last page of the prompt stays private unless it is full.
   const int full = std::min(sequence.computed, sequence.prompt_tokens()) / kPageTokens;
   cache_.Publish(sequence.spec.pool, sequence.spec.variant, sequence.spec.prompt, sequence.pages, full,
                  &sequence.prefix);
+}
+
+void Scheduler::Advance(Sequence* sequence, absl::Span<const BeamChoice> next, absl::Time now) {
+  AccountPages(sequence, now);
+  const int pool = sequence->spec.pool;
+  std::vector<Branch> parents(sequence->branches());
+  for (int i = 0; i < sequence->branches(); ++i) parents[i] = std::move(sequence->branch(i));
+  sequence->beams.resize(next.size() - 1);
+  std::vector<int> heir(parents.size(), -1);  // the first child, which takes the table
+  for (int i = 0; i < sequence->branches(); ++i) {
+    Branch& parent = parents[next[i].parent];
+    Branch& child = sequence->branch(i);
+    child = Branch{parent.generated, {}, parent.computed};
+    child.generated.push_back(next[i].token);
+    int& first = heir[next[i].parent];
+    child.pages = first < 0 ? std::move(parent.pages) : cache_.Fork(pool, sequence->branch(first).pages);
+    if (first < 0) first = i;
+  }
+  for (size_t i = 0; i < parents.size(); ++i) {
+    if (heir[i] < 0) cache_.Release(pool, &parents[i].pages);
+  }
+  sequence->held_pages = CountHeldPages(*sequence);
 }
 
 bool Scheduler::HasBetterRank(const Sequence* a, const Sequence* b, absl::Time now) const {
@@ -130,8 +187,8 @@ bool Scheduler::HasBetterRank(const Sequence* a, const Sequence* b, absl::Time n
 // When the first in line lacks memory only because lower classes hold it, they make way.
 void Scheduler::PreemptForPriority(absl::Time now, Plan* plan) {
   Sequence* const first = waiting_.Front(now);
-  if (first == nullptr || running() >= max_running_ || running_.empty()) return;
-  const int64_t needed = PagesFor(first->known_tokens()) * cache_.page_bytes(first->spec.pool);
+  if (first == nullptr || running_rows_ + first->spec.beams > most_rows_ || running_.empty()) return;
+  const int64_t needed = first->needed_pages() * cache_.page_bytes(first->spec.pool);
   if (needed <= cache_.available_bytes()) return;
   const int own_class = RankOf(*first, now, options_.priority_aging).priority_class;
   int64_t room = cache_.available_bytes();
@@ -139,7 +196,7 @@ void Scheduler::PreemptForPriority(absl::Time now, Plan* plan) {
   while (room < needed && keep > 0 &&
          RankOf(*running_[keep - 1], now, options_.priority_aging).priority_class < own_class) {
     const Sequence& victim = *running_[--keep];
-    room += cache_.Exclusive(victim.spec.pool, victim.pages) * cache_.page_bytes(victim.spec.pool);
+    room += cache_.Exclusive(victim.spec.pool, References(victim)) * cache_.page_bytes(victim.spec.pool);
   }
   if (room < needed) return;
   while (running_.size() > keep) Preempt(running_.back(), now, plan);
@@ -151,11 +208,12 @@ bool Scheduler::Admit(Sequence* sequence, absl::Time now, Plan* plan) {
   // The last token of the prompt is always computed: the first new token comes from it.
   const PrefixCursor prefix = cache_.Match(spec.pool, spec.variant, spec.prompt,
                                            (sequence->prompt_tokens() - 1) / kPageTokens, &sequence->pages);
-  const int64_t more = PagesFor(sequence->known_tokens()) - prefix.pages;
-  if (!LeavesRoomToGrow(*sequence, more) || !cache_.Grow(spec.pool, more, &sequence->pages)) {
+  const int64_t more = sequence->needed_pages() - prefix.pages;
+  if (!LeavesRoomToGrow(*sequence, more) || more * cache_.page_bytes(spec.pool) > cache_.available_bytes()) {
     cache_.Release(spec.pool, &sequence->pages);
     return false;
   }
+  TakePages(sequence);
   if (sequence->admitted == absl::InfiniteFuture()) {
     sequence->cached_tokens = prefix.pages * kPageTokens;
     plan->admitted.push_back(sequence);
@@ -166,18 +224,32 @@ bool Scheduler::Admit(Sequence* sequence, absl::Time now, Plan* plan) {
   sequence->computed = prefix.pages * kPageTokens;
   sequence->running = true;
   sequence->pages_since = now;
-  sequence->peak_pages = std::max<int64_t>(sequence->peak_pages, sequence->pages.size());
   running_.push_back(sequence);
+  running_rows_ += spec.beams;
   return true;
+}
+
+// The pages of all branches, for all known tokens. The trunk's has its cached prefix already.
+void Scheduler::TakePages(Sequence* sequence) {
+  const int pool = sequence->spec.pool;
+  const int64_t pages = PagesFor(sequence->known_tokens());
+  cache_.Grow(pool, pages - static_cast<int64_t>(sequence->pages.size()), &sequence->pages);
+  const int shared = sequence->prompt_tokens() / kPageTokens;
+  for (Branch& beam : sequence->beams) {
+    beam.pages = cache_.Fork(pool, absl::MakeConstSpan(sequence->pages).first(shared));
+    cache_.Grow(pool, pages - shared, &beam.pages);
+    beam.computed = sequence->prompt_tokens();
+    beam.tail_missing = sequence->prompt_tokens() % kPageTokens != 0;
+  }
+  sequence->held_pages = CountHeldPages(*sequence);
+  sequence->peak_pages = std::max(sequence->peak_pages, sequence->held_pages);
 }
 
 bool Scheduler::LeavesRoomToGrow(const Sequence& sequence, int64_t more_pages) const {
   if (running_.empty()) return true;
   const auto bytes = [&](const Sequence& s, int64_t pages) { return pages * cache_.page_bytes(s.spec.pool); };
-  int64_t growth = bytes(sequence, sequence.most_pages() - PagesFor(sequence.known_tokens()));
-  for (const Sequence* other : running_) {
-    growth += bytes(*other, other->most_pages() - static_cast<int64_t>(other->pages.size()));
-  }
+  int64_t growth = bytes(sequence, sequence.most_pages() - sequence.needed_pages());
+  for (const Sequence* other : running_) growth += bytes(*other, other->most_pages() - other->held_pages);
   return bytes(sequence, more_pages) + static_cast<int64_t>(options_.growth_reserve * growth) <=
          cache_.available_bytes();
 }
@@ -186,17 +258,42 @@ void Scheduler::PlanDecodes(absl::Time now, int* budget, Plan* plan) {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence* const sequence = running_[i];
     if (!sequence->decoding()) continue;
-    AccountPages(sequence, now);
-    const int64_t more = PagesFor(sequence->known_tokens()) - static_cast<int64_t>(sequence->pages.size());
-    // The worst rank makes way, possibly this one itself. Those before it are in the plan already and stay.
-    while (running_.size() > i && !cache_.Grow(sequence->spec.pool, more, &sequence->pages)) {
-      Preempt(running_.back(), now, plan);
+    if (!SecureNextToken(i, now, plan)) return;
+    for (int branch = 0; branch < sequence->branches(); ++branch) {
+      plan->rows.push_back({sequence, branch, sequence->computed, 1, /*replay=*/false, /*sample=*/true});
+      --*budget;
     }
-    if (running_.size() == i) return;
-    sequence->peak_pages = std::max<int64_t>(sequence->peak_pages, sequence->pages.size());
-    plan->rows.push_back({sequence, sequence->computed, 1, /*replay=*/false, /*sample=*/true});
-    --*budget;
   }
+}
+
+// Pages for the next token of every branch of running_[index]; false if it was preempted itself.
+bool Scheduler::SecureNextToken(size_t index, absl::Time now, Plan* plan) {
+  Sequence* const sequence = running_[index];
+  AccountPages(sequence, now);
+  std::vector<PageCopy> copies;
+  for (int branch = 0; branch < sequence->branches(); ++branch) {
+    // The worst rank makes way, possibly this one itself. Those before it are in the plan already and stay.
+    while (!SecurePage(sequence, &sequence->branch(branch), &copies)) {
+      Preempt(running_.back(), now, plan);
+      if (running_.size() == index) return false;
+    }
+  }
+  plan->copies.insert(plan->copies.end(), copies.begin(), copies.end());
+  sequence->held_pages = CountHeldPages(*sequence);
+  sequence->peak_pages = std::max(sequence->peak_pages, sequence->held_pages);
+  return true;
+}
+
+bool Scheduler::SecurePage(Sequence* sequence, Branch* branch, std::vector<PageCopy>* copies) {
+  const int pool = sequence->spec.pool;
+  const int index = branch->computed / kPageTokens;
+  if (index == static_cast<int>(branch->pages.size())) return cache_.Grow(pool, 1, &branch->pages);
+  if (sequence->beams.empty()) return true;
+  CopyTail(sequence, branch, copies);
+  int32_t from;
+  if (!cache_.MakeWritable(pool, index, &branch->pages, &from)) return false;
+  if (from >= 0) copies->push_back({pool, from, branch->pages[index]});
+  return true;
 }
 
 void Scheduler::PlanPrefills(absl::Time now, int budget, Plan* plan) {
@@ -205,7 +302,8 @@ void Scheduler::PlanPrefills(absl::Time now, int budget, Plan* plan) {
   for (size_t i = 0; budget > 0;) {
     while (i < planned && running_[i]->decoding()) ++i;
     Sequence* next = i < planned ? running_[i] : nullptr;
-    Sequence* const first = may_admit && running() < max_running_ ? waiting_.Front(now) : nullptr;
+    Sequence* first = may_admit ? waiting_.Front(now) : nullptr;
+    if (first != nullptr && running_rows_ + first->spec.beams > most_rows_) first = nullptr;
     if (first != nullptr && (next == nullptr || HasBetterRank(first, next, now))) {
       // In strict order: nobody overtakes the first in line because he is smaller.
       may_admit = Admit(first, now, plan);
@@ -216,18 +314,30 @@ void Scheduler::PlanPrefills(absl::Time now, int budget, Plan* plan) {
     } else {
       ++i;
     }
-    const bool replay = next->replaying();
-    const int end = replay ? next->known_tokens() : next->prompt_tokens();
-    const int count = std::min(budget, end - next->computed);
-    const bool sample = next->computed + count == next->known_tokens();
-    plan->rows.push_back({next, next->computed, count, replay, sample});
-    budget -= count;
+    PlanKnownTokens(next, &budget, plan);
+  }
+}
+
+// The prompt's tokens, or after a preemption the generated ones: all of a single branch, whose next token the last one gives; all but the last of
+// several, which then decode in lockstep.
+void Scheduler::PlanKnownTokens(Sequence* sequence, int* budget, Plan* plan) {
+  const bool replay = !sequence->prefilling();
+  const int known = sequence->known_tokens();
+  const int end = !replay ? sequence->prompt_tokens() : sequence->beams.empty() ? known : known - 1;
+  for (int i = 0; i < (replay ? sequence->branches() : 1); ++i) {
+    Branch& branch = sequence->branch(i);
+    const int count = std::min(*budget, end - branch.computed);
+    if (count == 0) continue;
+    if (replay) CopyTail(sequence, &branch, &plan->copies);
+    plan->rows.push_back({sequence, i, branch.computed, count, replay, branch.computed + count == known});
+    *budget -= count;
   }
 }
 
 void Scheduler::Preempt(Sequence* sequence, absl::Time now, Plan* plan) {
   ReleasePages(sequence, now);
   running_.erase(std::find(running_.begin(), running_.end(), sequence));
+  running_rows_ -= sequence->spec.beams;
   sequence->running = false;
   sequence->computed = 0;
   ++sequence->preemptions;
@@ -237,13 +347,14 @@ void Scheduler::Preempt(Sequence* sequence, absl::Time now, Plan* plan) {
 
 void Scheduler::AccountPages(Sequence* sequence, absl::Time now) {
   sequence->page_seconds +=
-      static_cast<double>(sequence->pages.size()) * absl::ToDoubleSeconds(now - sequence->pages_since);
+      static_cast<double>(sequence->held_pages) * absl::ToDoubleSeconds(now - sequence->pages_since);
   sequence->pages_since = now;
 }
 
 void Scheduler::ReleasePages(Sequence* sequence, absl::Time now) {
   AccountPages(sequence, now);
-  cache_.Release(sequence->spec.pool, &sequence->pages);
+  for (int i = 0; i < sequence->branches(); ++i) cache_.Release(sequence->spec.pool, &sequence->branch(i).pages);
+  sequence->held_pages = 0;
 }
 
 void Scheduler::LeaveQueue(Sequence* sequence) {

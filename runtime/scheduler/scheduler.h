@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "runtime/cache/kv_cache.h"
+#include "runtime/sampling/beam_search.h"
 #include "runtime/scheduler/sequence.h"
 #include "runtime/scheduler/wait_queue.h"
 #include "runtime/telemetry.h"
@@ -27,17 +28,25 @@ struct SchedulerOptions {
   double growth_reserve = 0.5;
 };
 
-// Consecutive tokens of a sequence that the next step runs.
+// Consecutive tokens of one branch of a sequence that the next step runs.
 struct PlannedRow {
   Sequence* sequence;
+  int branch;
   int position;  // of the first
   int count;
   bool replay;   // generated before a preemption, run again
   bool sample;   // the last known token is among them: the step chooses the next one
 };
 
+// A page whose content is to be copied before the step runs.
+struct PageCopy {
+  int pool;
+  int32_t from, to;
+};
+
 struct Plan {
-  std::vector<PlannedRow> rows;       // grouped by pool, in the order of pools
+  std::vector<PageCopy> copies;       // in this order
+  std::vector<PlannedRow> rows;       // grouped by pool, in the order of pools; then by sequence
   std::vector<Sequence*> admitted;    // for the first time, in this plan
   std::vector<Sequence*> preempted;
 };
@@ -47,23 +56,27 @@ struct Plan {
 //
 //   for (auto& ended : scheduler.Reap(now)) ...           // cancelled or expired while running
 //   Plan plan = scheduler.MakePlan(now);
-//   ... run plan.rows on the models ...
+//   ... make plan.copies, then run plan.rows on the models ...
 //   for each row: scheduler.Complete(row), then, if it has `sample`, scheduler.Append(row.sequence, token) or Finish(row.sequence, now)
+//
+// With beams, after all rows of a sequence: Advance in place of Append. Its branches decode all in the same steps.
 //
 // While the plan's rows run, Enqueue, Cancel and ExpireQueued may be called; they change nothing that the rows refer to.
 //
-// Invariants: a sequence is waiting (holds no page) or running; the rows of a plan number at most max_batch_rows and their
-// tokens at most max_step_tokens; the pages that running sequences hold fit the cache's budget; every running sequence that decodes is in every plan; the
+// Invariants: a sequence is waiting (holds no page) or running; the branches of running sequences, and so the rows of a plan, number at most
+// max_batch_rows, their tokens at most max_step_tokens; the pages that running sequences hold fit the cache's budget; every running sequence that decodes is in every plan; the
 // best-ranked running sequence is never preempted, so that something always goes forward.
 class Scheduler {
  public:
-  // `cache` must outlive it. At most min(max_batch_rows, max_step_tokens) sequences run at once, so that each decodes in every step.
+  // `cache` must outlive it. At most most_rows() branches run at once, so that each decodes in every step.
   Scheduler(const SchedulerOptions& options, KvCache* cache);
   ~Scheduler();
 
+  // min(max_batch_rows, max_step_tokens).
+  int most_rows() const { return most_rows_; }
   // Whether a request of this size would be accepted now: OK, or RESOURCE_EXHAUSTED with *reason set.
-  absl::Status CheckBounds(int pool, int64_t prompt_tokens, int64_t max_new_tokens, RejectReason* reason) const;
-  // Enqueues; the same errors.
+  absl::Status CheckBounds(int pool, int64_t prompt_tokens, int64_t max_new_tokens, int beams, RejectReason* reason) const;
+  // Enqueues; the same errors. spec.beams is at most most_rows().
   absl::StatusOr<Sequence*> Enqueue(SequenceSpec spec, absl::Time now, RejectReason* reason);
 
   // Waiting: removes it and returns it. Running: it ends at the next Reap; returns null. Unknown: null.
@@ -78,6 +91,8 @@ class Scheduler {
   // The row was run: its keys and values are in the pages.
   void Complete(const PlannedRow& row);
   void Append(Sequence* sequence, int32_t token) { sequence->generated.push_back(token); }
+  // The next tokens of all spec.beams branches, and which of the present ones each goes on from. Branches that share a history share its pages.
+  void Advance(Sequence* sequence, absl::Span<const BeamChoice> next, absl::Time now);
   // Ends a running sequence; its pages are free on return.
   std::unique_ptr<Sequence> Finish(Sequence* sequence, absl::Time now);
 
@@ -97,9 +112,13 @@ class Scheduler {
   bool HasBetterRank(const Sequence* a, const Sequence* b, absl::Time now) const;
   void PreemptForPriority(absl::Time now, Plan* plan);
   bool Admit(Sequence* sequence, absl::Time now, Plan* plan);
+  void TakePages(Sequence* sequence);
   bool LeavesRoomToGrow(const Sequence& sequence, int64_t more_pages) const;
   void PlanDecodes(absl::Time now, int* budget, Plan* plan);
+  bool SecureNextToken(size_t index, absl::Time now, Plan* plan);
+  bool SecurePage(Sequence* sequence, Branch* branch, std::vector<PageCopy>* copies);
   void PlanPrefills(absl::Time now, int budget, Plan* plan);
+  void PlanKnownTokens(Sequence* sequence, int* budget, Plan* plan);
   void Preempt(Sequence* sequence, absl::Time now, Plan* plan);
   void AccountPages(Sequence* sequence, absl::Time now);
   void ReleasePages(Sequence* sequence, absl::Time now);
@@ -107,11 +126,12 @@ class Scheduler {
   std::unique_ptr<Sequence> Extract(Sequence* sequence);
 
   const SchedulerOptions options_;
-  const int max_running_;
+  const int most_rows_;
   KvCache& cache_;
   absl::flat_hash_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   WaitQueue waiting_;
   std::vector<Sequence*> running_;  // best rank first as of the last plan
+  int running_rows_ = 0;            // their branches, those to come included
   SequenceId next_id_ = 1;
   int queued_ = 0;
   int64_t queued_tokens_ = 0;

@@ -94,9 +94,10 @@ absl::Status FakeRunner::RunRow(const StepRow& row, const KvMemory& memory, runt
     std::memcpy(&value, slot, sizeof(value));
     state = Mix(state, value);
   }
-  if (row.sampling == nullptr) return absl::OkStatus();
+  if (row.sampling == nullptr && row.logits == nullptr) return absl::OkStatus();
   FillLogits(state);
   if (row.logits != nullptr) std::copy(logits_.begin(), logits_.end(), row.logits);
+  if (row.sampling == nullptr) return absl::OkStatus();
   if (on_logits) on_logits(row, logits_);
   output->token = runtime::SampleToken(absl::MakeSpan(logits_), *row.sampling);
   return absl::OkStatus();

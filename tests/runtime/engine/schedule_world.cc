@@ -21,6 +21,7 @@ const kernels::AttentionVariant kVariants[] = {
     {"two", "", kernels::Algorithm::kMaterialised, kernels::Positions::kLearned},
 };
 
+// The token, if the row samples; -2 if the runner refuses.
 int32_t RunAlone(FakeRunner* runner, const runtime::StepRow& row, std::vector<char>* memory, int64_t page_bytes) {
   runtime::StepOutput output;
   runtime::StepStats stats;
@@ -60,6 +61,7 @@ void ScheduleWorld::MakeOptions() {
   options_.priority_aging = absl::Milliseconds(Uniform(5, 200));
   options_.growth_reserve = std::max(0, Uniform(-3, 4)) / 4.0;
   generation_.temperature = Chance(.5) ? 1 : 0;
+  beam_share_ = Chance(.7) ? Uniform(1, 10) / 10.0 : 0;
   to_submit_ = Uniform(1, 30);
   arrival_ = Uniform(1, 9) / 10.0;
   for (int i = 0; i < 3; ++i) {
@@ -107,12 +109,15 @@ void ScheduleWorld::SubmitOne() {
   spec.prompt.assign(document.begin(), document.begin() + Uniform(1, Chance(.3) ? 100 : 40));
   if (Chance(.3)) spec.prompt.back() = Uniform(0, kVocabulary - 1);
   spec.max_new_tokens = Uniform(1, 40);
+  if (Chance(beam_share_)) spec.beams = Uniform(1, std::min(8, scheduler_->most_rows()));
   spec.priority = static_cast<runtime::Priority>(Uniform(0, kPriorities - 1));
   if (Chance(.2)) spec.deadline = now_ + absl::Milliseconds(Uniform(0, 200));
-  const bool fits = PagesFor(spec.prompt.size() + spec.max_new_tokens) <= cache_->pages(spec.pool);
+  const int64_t prompt_tokens = static_cast<int64_t>(spec.prompt.size());
+  const bool fits = runtime::PagesForBranches(prompt_tokens, prompt_tokens + spec.max_new_tokens, spec.beams) <=
+                    cache_->pages(spec.pool);
   const bool room = scheduler_->queued() < options_.max_queued_requests;
   const bool token_room =
-      scheduler_->queued_tokens() + static_cast<int64_t>(spec.prompt.size()) <= options_.max_queued_tokens;
+      scheduler_->queued_tokens() + prompt_tokens <= options_.max_queued_tokens;
   runtime::RejectReason reason = runtime::RejectReason::kDraining;
   const auto sequence = scheduler_->Enqueue(spec, now_, &reason);
   if (sequence.ok() != (fits && room && token_room)) Fail("accepted or refused against the bounds");
@@ -124,7 +129,16 @@ void ScheduleWorld::SubmitOne() {
     ++counts_.refused;
     return;
   }
-  if (!requests_.emplace((*sequence)->id, Request{spec, now_}).second) Fail("an id was given twice");
+  const auto [entry, added] = requests_.emplace((*sequence)->id, Request{spec, now_});
+  if (!added) Fail("an id was given twice");
+  if (spec.beams == 1) return;
+  Request& request = entry->second;
+  request.options.num_beams = spec.beams;
+  request.options.max_new_tokens = spec.max_new_tokens;
+  request.options.length_penalty = static_cast<float>(Uniform(-2, 4)) / 2;
+  request.options.early_stopping = static_cast<runtime::EarlyStopping>(Uniform(0, 2));
+  request.options.no_repeat_ngram_size = Uniform(0, 3);
+  request.search = std::make_unique<runtime::BeamSearch>(request.options, kEndOfText);
 }
 
 void ScheduleWorld::CancelOne() {
@@ -149,7 +163,9 @@ void ScheduleWorld::Expire() {
 }
 
 void ScheduleWorld::CheckEndedEarly(const Sequence& sequence) {
-  if (!sequence.pages.empty()) Fail("ended while holding blocks");
+  for (int i = 0; i < sequence.branches(); ++i) {
+    if (!sequence.branch(i).pages.empty()) Fail("ended while holding blocks");
+  }
   ++(requests_.at(sequence.id).cancel_asked ? counts_.cancelled : counts_.expired);
   Ended(sequence, /*completed=*/false);
 }
@@ -159,6 +175,11 @@ void ScheduleWorld::Ended(const Sequence& sequence, bool completed) {
   ++request.ends;
   counts_.preemptions += sequence.preemptions;
   counts_.cached += sequence.cached_tokens;
+  counts_.completed += completed;
+  if (completed && (sequence.peak_pages < PagesFor(sequence.prompt_tokens()) || sequence.peak_pages > sequence.most_pages())) {
+    Fail("the peak of blocks is not believable");
+  }
+  if (request.search != nullptr) return CheckBeamTokens(request, sequence, completed);
   const std::vector<int32_t> alone = Alone(request.spec);
   if (!completed) {
     // What there is of it must be the beginning.
@@ -168,10 +189,22 @@ void ScheduleWorld::Ended(const Sequence& sequence, bool completed) {
     }
     return;
   }
-  ++counts_.completed;
   if (sequence.generated != alone) Fail(absl::StrCat("request ", sequence.id, " got other tokens than alone"));
-  if (sequence.peak_pages < PagesFor(sequence.prompt_tokens()) || sequence.peak_pages > sequence.most_pages()) {
-    Fail("the peak of blocks is not believable");
+}
+
+void ScheduleWorld::CheckBeamTokens(const Request& request, const Sequence& sequence, bool completed) {
+  counts_.beam_preemptions += sequence.preemptions;
+  counts_.beams += completed;
+  const std::vector<Branches> alone = BeamsAlone(request);
+  if (completed) {
+    if (request.search->summary() != alone.back()[0]) Fail(absl::StrCat("request ", sequence.id, " got another summary than alone"));
+    return;
+  }
+  const size_t length = sequence.generated.size();
+  if (length == 0) return;
+  if (length >= alone.size()) return Fail(absl::StrCat("request ", sequence.id, " ran too long"));
+  for (int i = 0; i < sequence.branches(); ++i) {
+    if (sequence.branch(i).generated != alone[length - 1][i]) Fail(absl::StrCat("request ", sequence.id, " had wrong beams"));
   }
 }
 
@@ -191,27 +224,45 @@ void ScheduleWorld::Step() {
   CheckBounds();
 }
 
+void ScheduleWorld::CheckRow(const runtime::PlannedRow& row, const std::set<SequenceId>& running_before) {
+  const Sequence& sequence = *row.sequence;
+  const runtime::Branch& branch = sequence.branch(row.branch);
+  const int end = row.position + row.count;
+  if (!sequence.running || row.count < 1 || row.position != branch.computed) Fail("a row of nonsense");
+  if (static_cast<int64_t>(branch.pages.size()) < PagesFor(end)) return Fail("too few blocks");
+  if (row.position < sequence.prompt_tokens() && end > sequence.prompt_tokens()) Fail("a row crosses the end of the prompt");
+  for (int page = row.position / kernels::kPageTokens; page < PagesFor(end); ++page) {
+    // What is left of the prompt after a preemption is run once, for all branches.
+    const bool own = row.position < sequence.prompt_tokens() && page < sequence.prompt_tokens() / kernels::kPageTokens;
+    const int holders = own ? sequence.branches() : 1;
+    if (cache_->pool(sequence.spec.pool).refs(branch.pages[page]) != holders) Fail("a row writes to a block of others");
+  }
+  if (requests_.at(sequence.id).cancel_asked) Fail("a cancelled request still runs");
+  if (sequence.spec.deadline <= now_ && running_before.contains(sequence.id)) Fail("an expired request still runs");
+  counts_.replays += row.replay;
+}
+
 void ScheduleWorld::CheckPlan(const runtime::Plan& plan, const std::set<SequenceId>& running_before) {
   int tokens = 0;
-  std::set<const Sequence*> seen;
+  std::set<std::pair<const Sequence*, int>> seen;
+  std::map<const Sequence*, int> samples;
   for (const runtime::PlannedRow& row : plan.rows) {
     tokens += row.count;
-    const Sequence& sequence = *row.sequence;
-    if (!seen.insert(&sequence).second) Fail("a sequence twice in a plan");
-    if (!sequence.running || row.count < 1 || row.position != sequence.computed) Fail("a row of nonsense");
-    if (static_cast<int64_t>(sequence.pages.size()) < PagesFor(row.position + row.count)) Fail("too few blocks");
-    if (row.position < sequence.prompt_tokens() && row.position + row.count > sequence.prompt_tokens()) {
-      Fail("a row crosses the end of the prompt");
-    }
-    if (requests_.at(sequence.id).cancel_asked) Fail("a cancelled request still runs");
-    if (sequence.spec.deadline <= now_ && running_before.contains(sequence.id)) Fail("an expired request still runs");
-    counts_.replays += row.replay;
+    if (!seen.insert({row.sequence, row.branch}).second) Fail("a branch twice in a plan");
+    samples[row.sequence] += row.sample;
+    CheckRow(row, running_before);
   }
+  for (const auto& [sequence, count] : samples) {
+    if (count != 0 && count != sequence->branches()) Fail("the branches of a request are not in lockstep");
+  }
+  counts_.copies += static_cast<int64_t>(plan.copies.size());
   if (static_cast<int>(plan.rows.size()) > options_.max_batch_rows) Fail("too many rows");
   if (tokens > options_.max_step_tokens) Fail("too many tokens");
   if (plan.rows.empty() && !scheduler_->idle()) Fail("nothing goes forward");
   for (const Sequence* sequence : scheduler_->running_sequences()) {
-    if (sequence->decoding() && !seen.contains(sequence)) Fail("a decoding sequence was left out");
+    for (int i = 0; i < sequence->branches(); ++i) {
+      if (sequence->decoding() && !seen.contains({sequence, i})) Fail("a decoding branch was left out");
+    }
   }
   CheckNoStarvation(running_before);
 }
@@ -234,28 +285,62 @@ void ScheduleWorld::CheckNoStarvation(const std::set<SequenceId>& running_before
 void ScheduleWorld::CheckBounds() {
   if (scheduler_->queued() > options_.max_queued_requests) Fail("too many requests in the queue");
   if (scheduler_->queued_tokens() > options_.max_queued_tokens) Fail("too many tokens in the queue");
-  if (scheduler_->running() > options_.max_batch_rows) Fail("too many running");
+  int rows = 0;
+  for (const Sequence* sequence : scheduler_->running_sequences()) {
+    rows += sequence->spec.beams;
+    std::set<int32_t> pages;
+    for (int i = 0; i < sequence->branches(); ++i) pages.insert(sequence->branch(i).pages.begin(), sequence->branch(i).pages.end());
+    if (static_cast<int64_t>(pages.size()) != sequence->held_pages) Fail("held blocks are not counted right");
+  }
+  if (rows > scheduler_->most_rows()) Fail("too many running");
   if (const char* problem = cache_->Check()) Fail(problem);
 }
 
 void ScheduleWorld::RunRows(const runtime::Plan& plan) {
-  for (const runtime::PlannedRow& planned : plan.rows) {
-    Sequence* const sequence = planned.sequence;
-    const int pool = sequence->spec.pool;
-    std::vector<int32_t> known = sequence->spec.prompt;
-    known.insert(known.end(), sequence->generated.begin(), sequence->generated.end());
-    const runtime::SamplingContext sampling = {&generation_, sequence->spec.prompt, sequence->generated, kEndOfText};
-    runtime::StepRow row;
-    row.tokens = absl::MakeConstSpan(known).subspan(planned.position, planned.count);
-    row.position = planned.position;
-    row.block_table = sequence->pages.data();
-    row.variant = &kVariants[sequence->spec.variant];
-    if (planned.sample) row.sampling = &sampling;
-    const int32_t token = RunAlone(runners_[pool].get(), row, &memory_[pool], cache_->page_bytes(pool));
-    if (token == -2) Fail("the model refused a row");
-    scheduler_->Complete(planned);
-    if (planned.sample) TakeToken(sequence, token);
+  for (const runtime::PageCopy& copy : plan.copies) {
+    runners_[copy.pool]->CopyPage({memory_[copy.pool].data(), cache_->pages(copy.pool)}, copy.from, copy.to);
   }
+  for (size_t begin = 0, end = 0; begin < plan.rows.size(); begin = end) {
+    Sequence* const sequence = plan.rows[begin].sequence;
+    std::vector<std::vector<float>> logits;
+    int32_t token = -1;
+    for (; end < plan.rows.size() && plan.rows[end].sequence == sequence; ++end) {
+      logits.emplace_back(kVocabulary);
+      RunRow(plan.rows[end], &token, &logits.back());
+    }
+    for (size_t i = begin; i < end; ++i) scheduler_->Complete(plan.rows[i]);
+    if (!plan.rows[begin].sample) continue;
+    sequence->spec.beams > 1 ? TakeBeams(sequence, &logits) : TakeToken(sequence, token);
+  }
+}
+
+void ScheduleWorld::RunRow(const runtime::PlannedRow& planned, int32_t* token, std::vector<float>* logits) {
+  const Sequence& sequence = *planned.sequence;
+  const runtime::Branch& branch = sequence.branch(planned.branch);
+  const int pool = sequence.spec.pool;
+  std::vector<int32_t> known = sequence.spec.prompt;
+  known.insert(known.end(), branch.generated.begin(), branch.generated.end());
+  const runtime::SamplingContext sampling = {&generation_, sequence.spec.prompt, branch.generated, kEndOfText};
+  runtime::StepRow row;
+  row.tokens = absl::MakeConstSpan(known).subspan(planned.position, planned.count);
+  row.position = planned.position;
+  row.block_table = branch.pages.data();
+  row.variant = &kVariants[sequence.spec.variant];
+  if (planned.sample) (sequence.spec.beams > 1 ? (void)(row.logits = logits->data()) : (void)(row.sampling = &sampling));
+  *token = RunAlone(runners_[pool].get(), row, &memory_[pool], cache_->page_bytes(pool));
+  if (*token == -2) Fail("the model refused a row");
+}
+
+void ScheduleWorld::TakeBeams(Sequence* sequence, std::vector<std::vector<float>>* logits) {
+  runtime::BeamSearch& search = *requests_.at(sequence->id).search;
+  std::vector<absl::Span<float>> rows;
+  std::vector<absl::Span<const int32_t>> generated;
+  for (int i = 0; i < sequence->branches(); ++i) {
+    rows.push_back(absl::MakeSpan((*logits)[i]));
+    generated.push_back(sequence->branch(i).generated);
+  }
+  if (search.Advance(rows, sequence->spec.prompt, generated)) return scheduler_->Advance(sequence, search.next(), now_);
+  Ended(*scheduler_->Finish(sequence, now_), /*completed=*/true);
 }
 
 void ScheduleWorld::TakeToken(Sequence* sequence, int32_t token) {
@@ -285,6 +370,39 @@ std::vector<int32_t> ScheduleWorld::Alone(const runtime::SequenceSpec& spec) {
     generated.push_back(token);
   }
   return generated;
+}
+
+// With beams: everything is run anew for each beam and step, in pages of its own.
+std::vector<ScheduleWorld::Branches> ScheduleWorld::BeamsAlone(const Request& request) {
+  const runtime::SequenceSpec& spec = request.spec;
+  std::vector<int32_t> table(PagesFor(kContext));
+  for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);
+  runtime::BeamSearch search(request.options, kEndOfText);
+  std::vector<Branches> steps;
+  Branches beams = {{}};
+  while (true) {
+    std::vector<std::vector<float>> logits(beams.size(), std::vector<float>(kVocabulary));
+    std::vector<absl::Span<float>> rows;
+    for (size_t i = 0; i < beams.size(); ++i) {
+      std::vector<char> memory(table.size() * cache_->page_bytes(spec.pool));
+      std::vector<int32_t> tokens = spec.prompt;
+      tokens.insert(tokens.end(), beams[i].begin(), beams[i].end());
+      runtime::StepRow row{tokens, 0, table.data(), &kVariants[spec.variant]};
+      row.logits = logits[i].data();
+      RunAlone(runners_[spec.pool].get(), row, &memory, cache_->page_bytes(spec.pool));
+      rows.push_back(absl::MakeSpan(logits[i]));
+    }
+    const std::vector<absl::Span<const int32_t>> generated(beams.begin(), beams.end());
+    if (!search.Advance(rows, spec.prompt, generated)) break;
+    Branches next;
+    for (const runtime::BeamChoice& choice : search.next()) {
+      next.push_back(beams[choice.parent]);
+      next.back().push_back(choice.token);
+    }
+    steps.push_back(beams = next);
+  }
+  steps.push_back({search.summary()});
+  return steps;
 }
 
 }  // namespace precis::testing

@@ -24,7 +24,7 @@ class ScheduleWorld {
 
   struct Counts {
     int64_t requests = 0, refused = 0, completed = 0, cancelled = 0, expired = 0, preemptions = 0, cached = 0,
-            steps = 0, replays = 0;
+            steps = 0, replays = 0, beams = 0, beam_preemptions = 0, copies = 0;
   };
   const Counts& counts() const { return counts_; }
 
@@ -32,6 +32,8 @@ class ScheduleWorld {
   struct Request {
     runtime::SequenceSpec spec;
     absl::Time submitted;
+    runtime::GenerationOptions options;
+    std::unique_ptr<runtime::BeamSearch> search;  // if spec.beams > 1
     bool cancel_asked = false;
     int ends = 0;
   };
@@ -47,13 +49,20 @@ class ScheduleWorld {
   void Expire();
   void Step();
   void RunRows(const runtime::Plan& plan);
+  void RunRow(const runtime::PlannedRow& row, int32_t* token, std::vector<float>* logits);
   void TakeToken(runtime::Sequence* sequence, int32_t token);
+  void TakeBeams(runtime::Sequence* sequence, std::vector<std::vector<float>>* logits);
   void Ended(const runtime::Sequence& sequence, bool completed);
   void CheckEndedEarly(const runtime::Sequence& sequence);
+  void CheckRow(const runtime::PlannedRow& row, const std::set<runtime::SequenceId>& running_before);
   void CheckPlan(const runtime::Plan& plan, const std::set<runtime::SequenceId>& running_before);
   void CheckNoStarvation(const std::set<runtime::SequenceId>& running_before);
   void CheckBounds();
   std::vector<int32_t> Alone(const runtime::SequenceSpec& spec);
+  // With beams: the tokens of all branches after each step, then the summary.
+  using Branches = std::vector<std::vector<int32_t>>;
+  std::vector<Branches> BeamsAlone(const Request& request);
+  void CheckBeamTokens(const Request& request, const runtime::Sequence& sequence, bool completed);
 
   std::mt19937_64 random_;
   absl::Time now_ = absl::UnixEpoch();
@@ -63,6 +72,7 @@ class ScheduleWorld {
   std::vector<std::vector<char>> memory_;
   std::unique_ptr<runtime::KvCache> cache_;
   std::unique_ptr<runtime::Scheduler> scheduler_;
+  double beam_share_ = 0;
   std::vector<std::vector<int32_t>> documents_;  // whose beginnings are shared
   std::map<runtime::SequenceId, Request> requests_;
   int to_submit_ = 0;
