@@ -9,6 +9,8 @@
 // Keys are the rows of every product, so P^T and dS^T go from accumulators to operands in registers; only dQ, which sums over the keys of all warps,
 // takes dS through shared memory. A warp owns 16 * kMTiles keys and reads each query fragment once for all of them.
 
+#include <new>
+
 #include "kernels/backward/flash_backward_tile.h"
 #include "kernels/cuda/fragments.h"
 
@@ -26,8 +28,8 @@ struct BackwardKvShape {
   using QueryTile = SharedTile<kQueries, kHeadDim>;
   using ScoreTile = SharedTile<kKeys, kQueries>;
   static constexpr int kRowFloats = 2 * kQueries;  // log-sum-exp and delta of one stage
-  static constexpr int kSharedBytes =
-      2 * KeyTile::kBytes + 4 * QueryTile::kBytes + ScoreTile::kBytes + 2 * kRowFloats * int{sizeof(float)};
+  static constexpr int kHeadOffset = 2 * KeyTile::kBytes + 4 * QueryTile::kBytes + ScoreTile::kBytes + 2 * kRowFloats * int{sizeof(float)};
+  static constexpr int kSharedBytes = kHeadOffset + int{sizeof(BackwardHead<Bf16>)};
 };
 
 template <class Shape, class Score, bool kAtomicDq>
@@ -38,8 +40,10 @@ class BackwardKv {
   static constexpr int kDTiles = kHeadDim / 8, kQTiles = kQueries / 8;
 
   PRECIS_DEVICE BackwardKv(const FlashBackwardArgs& args, int head, int sequence, int key0)
-      : a_(args), head_(args, head, sequence), score_(args, head), key0_(key0) {
+      : a_(args), head_(*reinterpret_cast<BackwardHead<Bf16>*>(DynamicShared() + Shape::kHeadOffset)), score_(args, head), key0_(key0) {
     char* shared = DynamicShared();
+    if (threadIdx.x == 0) new (shared + Shape::kHeadOffset) BackwardHead<Bf16>(args, head, sequence);
+    SyncThreads();
     keys_.data = reinterpret_cast<Bf16*>(shared);
     values_.data = reinterpret_cast<Bf16*>(shared += Shape::KeyTile::kBytes);
     shared += Shape::KeyTile::kBytes;
@@ -227,7 +231,7 @@ class BackwardKv {
   PRECIS_DEVICE static int Row(int m) { return (Warp() * kMTiles + m) * 16; }
 
   const FlashBackwardArgs& a_;
-  const BackwardHead<Bf16> head_;
+  const BackwardHead<Bf16>& head_;  // in shared memory, for the sake of registers
   const Score score_;
   const int key0_;
   typename Shape::KeyTile keys_, values_;

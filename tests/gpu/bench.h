@@ -29,6 +29,7 @@ struct BenchOptions {
 
 void BenchCeilings(const BenchOptions& options, std::vector<Record>& records);
 void BenchAttentionForward(const BenchOptions& options, std::vector<Record>& records);
+void BenchAttentionBackward(const BenchOptions& options, std::vector<Record>& records);
 void BenchPagedDecode(const BenchOptions& options, std::vector<Record>& records);
 void BenchProducts(const BenchOptions& options, std::vector<Record>& records);
 void BenchDecodeStep(const BenchOptions& options, std::vector<Record>& records);

@@ -4,6 +4,7 @@ another one, prefix cache off. Writes a table, and JSON with everything.
 
 Examples:
   serve_bench.py --bin=precis-package/bin --model=gpt2=/tmp/small --weights=bf16 --concurrency=1,8,64,256 --json=serve.json
+  serve_bench.py --bin=precis-package/bin --model=gpt2=/tmp/small-alibi --backends=flash_alibi,standard_alibi --lengths=1000,4000,16000,32000
   serve_bench.py --bin=build/release --device=cpu --model=gpt2=/tmp/small --rates=1,2,4 --backends=standard:1,flash:1
 """
 import argparse
@@ -26,8 +27,8 @@ def text(words, seed):
     return " ".join(choose.choice(LETTERS) for _ in range(words))
 
 
-def ask(args, server, document, new_tokens):
-    command = [find(args.bin, "precis"), "summarize", f"--server={server.address}", "--json", f"--max-new-tokens={new_tokens}", f"--backend={args.probe}",
+def ask(args, server, document, new_tokens, backend=None):
+    command = [find(args.bin, "precis"), "summarize", f"--server={server.address}", "--json", f"--max-new-tokens={new_tokens}", f"--backend={backend or args.probe}",
                f"--min-new-tokens={new_tokens}", "--deadline=300s", document]
     return json.loads(subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True).stdout)
 
@@ -74,7 +75,25 @@ def line(name, stage):
             f"p99 {tail:8.1f}  first token {milliseconds[1]:7.1f}  gap {milliseconds[2]:6.3f}")
 
 
+def by_length(args, server, folder):
+    """One request at a time of each length and backend: its times, and its own peaks of memory. The second of two counts."""
+    record = {}
+    for length in map(int, filter(None, args.lengths.split(","))):
+        for backend in (b.split(":")[0] for b in args.backends.split(",")):
+            for turn in (0, 1):
+                document = folder / f"long{turn}.txt"
+                document.write_text(text(length - args.new_tokens - 20, length + turn))
+                answer = ask(args, server, document, args.new_tokens, backend)["accounting"]
+            record[f"{backend} {length}"] = answer
+            print(f"{backend:>15} {answer['prompt_tokens']:>6} tokens  prefill {1e3 * answer['prefill_seconds']:8.2f} ms  decode "
+                  f"{1e3 * answer['decode_seconds'] / max(1, answer['new_tokens'] - 1):7.3f} ms a token  KV {answer['kv_cache_peak_bytes'] / 2**20:7.1f} MiB  "
+                  f"attention workspace {answer['attention_workspace_peak_bytes'] / 2**20:9.2f} MiB", flush=True)
+    return record
+
+
 def measure(args, server, folder):
+    if args.lengths:
+        return by_length(args, server, folder)
     files, record = write_documents(args, server, folder), {}
     for count in filter(None, args.concurrency.split(",")):
         for stage in load(args, server, files, [f"--concurrency={count}", f"--warmup={min(int(count), 16)}"], folder):
@@ -102,6 +121,7 @@ def main():
     parser.add_argument("--documents", type=int, default=256)
     parser.add_argument("--concurrency", default="1,8,64", help="requests at a time, parted by commas")
     parser.add_argument("--rates", default="", help="arrivals a second, parted by commas")
+    parser.add_argument("--lengths", default="", help="instead: single requests of so many tokens in all, parted by commas, for each backend")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--server-flag", action="append", default=[], help="such as --server-flag=--max-step-tokens=2048")
     parser.add_argument("--name", default="server", help="of this run in the JSON file, which is added to")

@@ -125,6 +125,29 @@ class Peers:
                 for row, call in calls.items():
                     self.add('attention forward', row, str(length), 'TFLOP/s', call, rate)
 
+    def backward(self):
+        """Forward and backward pass together: 3.5 times the forward pass's operations."""
+        slopes = torch.tensor(alibi_slopes(HEADS), device='cuda')
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+        flex = torch.compile(flex_attention, dynamic=False)
+        for length in (1024, 4096, 16384):
+            batch = TOKENS // length
+            q, k, v = (torch.randn(batch, HEADS, length, HEAD_DIM, device='cuda', dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+            gradient = torch.randn_like(q)
+            rate = 3.5 * 4 * batch * length * length * HEADS * HEAD_DIM / 2 * 1e-6
+
+            def sdpa(backend):
+                with sdpa_kernel(backend):
+                    return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+            calls = {'PyTorch SDPA flash': lambda: sdpa(SDPBackend.FLASH_ATTENTION), 'PyTorch SDPA cuDNN': lambda: sdpa(SDPBackend.CUDNN_ATTENTION)}
+            if not self.args.no_flex and length <= 4096:
+                mask = create_block_mask(lambda b, h, i, j: i >= j, None, None, length, length, device='cuda')
+                calls['FlexAttention alibi'] = lambda mask=mask: flex(
+                    q, k, v, score_mod=lambda score, b, h, i, j: score + slopes[h] * (j - i), block_mask=mask)
+            for row, call in calls.items():
+                self.add('attention forward + backward', row, str(length), 'TFLOP/s', lambda call=call: torch.autograd.grad(call(), (q, k, v), gradient), rate)
+
 
 def print_tables(records):
     tables = list(dict.fromkeys(r['table'] for r in records))
@@ -164,6 +187,7 @@ def main():
     peers = Peers(args)
     peers.ceilings()
     peers.forward()
+    peers.backward()
     if args.json:
         with open(args.json, 'w', encoding='utf-8') as file:
             json.dump(dict(gpu=torch.cuda.get_device_name(), torch=torch.__version__, records=peers.records), file, indent=1)

@@ -72,7 +72,7 @@ class Consumer {
   // tiles: as far as the group's last row sees. open: those that its first row sees whole.
   PRECIS_DEVICE void Attend(int tiles, int open) {
     Softmax softmax(params_.scale);
-    softmax.Start(Policy::kAlibi ? params_.alibi_slopes[item().head] : 0.0f);
+    softmax.Start(Policy::kAlibi ? params_.alibi_slopes[item().head] / params_.scale : 0.0f);
     float output[kOutputs];
     PRECIS_UNROLL
     for (int i = 0; i < kOutputs; ++i) output[i] = 0.0f;
@@ -188,6 +188,12 @@ class Consumer {
     PRECIS_UNROLL
     for (int step = 0; step < kHeadDim / 16; ++step) {
       WgmmaSS<2 * kCount>(scores, query + step * kStepAlongRow, keys + step * kStepAlongRow, step > 0);
+    }
+    if constexpr (Policy::kAlibi) {
+      // Last, so that q.k is not rounded at the bias's size four times. All groups of 8 rows are the same one: stride 0.
+      const uint64_t slope = SharedDescriptor(shared_.bias_heads() + item().head * kBiasHeadBytes, kCoreBytes, 0, Swizzle::kNone);
+      const uint64_t columns = SharedDescriptor(shared_.bias_columns, kCoreBytes, 2 * kCoreBytes, Swizzle::kNone);
+      WgmmaSS<2 * kCount>(scores, slope, columns, true);
     }
     WgmmaCommit();
   }

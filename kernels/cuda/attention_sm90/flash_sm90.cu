@@ -24,6 +24,8 @@ void Forward(const GpuAttentionArgs& args, Stream stream) {
 }  // namespace
 
 bool FlashPrefillSm90Takes(const GpuAttentionArgs& args) {
+  constexpr int kShared = 227 << 10;  // of a block
+  if (args.alibi_slopes != nullptr && args.cache.heads * sm90::kBiasHeadBytes > kShared - static_cast<int>(sizeof(sm90::SharedBlock))) return false;
   return args.cache.type == GpuType::kBf16 && args.cache.head_dim == sm90::kHeadDim && args.qkv_stride % 8 == 0 && args.output_stride % 8 == 0;
 }
 

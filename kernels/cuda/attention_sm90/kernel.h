@@ -35,6 +35,22 @@ PRECIS_DEVICE void InitializeBarriers(SharedBlock& shared) {
   MbarrierFenceInit();
 }
 
+// What ALiBi's product reads (softmax.h): columns n as rows (n, n, n, 0 ..), and for each head rows (high, middle, low, 0 ..) of its slope in bf16.
+PRECIS_DEVICE float Rounded(float value) { return ToFloat(ToBf16(value)); }
+PRECIS_DEVICE void WriteBiasOperands(const FlashParams& params, SharedBlock& shared) {
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int i = thread; i < kBiasColumnBytes / 16; i += kThreads) {  // i / 8 % 2: which half of k
+    const float column = i / 8 % 2 == 0 ? static_cast<float>(i / 16 * 8 + i % 8) : 0.0f;
+    Store16(shared.bias_columns + 16 * i, Vec16{{PackBf16(column, column), PackBf16(column, 0.0f), 0, 0}});
+  }
+  for (int i = thread; i < params.heads * (kBiasHeadBytes / 16); i += kThreads) {
+    const float slope = i / 8 % 2 == 0 ? params.alibi_slopes[i / 16] / params.scale : 0.0f;
+    const float high = Rounded(slope), middle = Rounded(slope - high), low = Rounded(slope - high - middle);
+    Store16(shared.bias_heads() + 16 * i, Vec16{{PackBf16(high, middle), PackBf16(low, 0.0f), 0, 0}});
+  }
+  FenceProxyAsync();
+}
+
 PRECIS_DEVICE void RunProducer(const FlashParams& params, SharedBlock& shared) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -57,6 +73,7 @@ PRECIS_KERNEL(kThreads, 1) FlashForwardSm90(const PRECIS_GRID_CONSTANT FlashPara
     PrefetchTensorMap(&params.cache_map);
     InitializeBarriers(shared);
   }
+  if constexpr (Policy::kAlibi) WriteBiasOperands(params, shared);
   SyncThreads();
   GridDependencyWait();
   GridDependencyLaunch();

@@ -51,7 +51,7 @@ void LaunchForward(const GpuAttentionArgs& args, int multiprocessors, bool ticke
   LaunchConfig config;
   config.grid = {static_cast<int>(items < multiprocessors ? items : multiprocessors), 1, 1};
   config.block = {kThreads, 1, 1};
-  config.shared_bytes = static_cast<int>(sizeof(SharedBlock));
+  config.shared_bytes = static_cast<int>(sizeof(SharedBlock)) + (Policy::kAlibi ? args.cache.heads * kBiasHeadBytes : 0);
   config.stream = stream;
   Launch(&FlashForwardSm90<Policy, Tuning>, config, params);
 }

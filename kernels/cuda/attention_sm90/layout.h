@@ -88,10 +88,16 @@ struct ScheduleState {
   int32_t round;  // items dealt out so far
 };
 
+// The operands of ALiBi's product (softmax.h) for one head, and the columns of a tile: core matrices of 8 rows x 16 bytes, the second of a pair for k from 8 on.
+inline constexpr int kCoreBytes = 128;
+inline constexpr int kBiasHeadBytes = 2 * kCoreBytes;
+inline constexpr int kBiasColumnBytes = kTileKeys / 8 * 2 * kCoreBytes;
+
 struct SharedBlock {
   alignas(1024) char query[kQueryBuffers][kConsumers][kGroupBytes];
   char keys[kStages][kTileBytes];
   char values[kStages][kTileBytes];
+  char bias_columns[kBiasColumnBytes];
   WorkItem items[kItemSlots];
   ScheduleState schedule;
   Mbarrier item_full[kItemSlots], item_empty[kItemSlots];
@@ -99,7 +105,10 @@ struct SharedBlock {
   Mbarrier key_full[kStages], key_empty[kStages];
   Mbarrier value_full[kStages], value_empty[kStages];
   Mbarrier value_landed[kStages];  // a tile that the patching warp completes before it counts as full
+  // ALiBi: kBiasHeadBytes for each head follow.
+  PRECIS_DEVICE char* bias_heads() { return reinterpret_cast<char*>(this) + sizeof(SharedBlock); }
 };
+static_assert(sizeof(SharedBlock) % kCoreBytes == 0);
 
 PRECIS_DEVICE int Min(int a, int b) { return a < b ? a : b; }
 PRECIS_DEVICE int Max(int a, int b) { return a > b ? a : b; }

@@ -4,9 +4,9 @@
 // Online softmax of a 64 x 128 tile of scores, in the registers in which wgmma leaves it: thread t of a warpgroup holds rows 16 (t / 32) + (t % 32) / 4 and
 // that + 8, columns 8 g + 2 (t % 4) + {0, 1}: element s[4 g + 2 half + e].
 //
-// ALiBi. A score becomes q.k + slope' (j - tile begin), slope' = slope / scale: one multiply-add a score with the column as an immediate. The thread's own
-// column offset 2 (t % 4) is left out of the score and taken from the maximum instead, so that it costs nothing; a row's maximum is kept relative to the
-// tile and moves back by 128 slope' from tile to tile. All terms stay small at any length.
+// ALiBi. A score becomes q.k + slope' (j - tile begin), slope' = slope / scale. The matrix unit adds the bias: a last step of the product with rows
+// (high, middle, low, 0 ..), the slope in three bf16 parts (24 bits, exact products), and columns (n, n, n, 0 ..). So a score costs no instruction more than without ALiBi. A row's maximum is kept relative to the tile and moves back by 128 slope' from tile to tile.
+// All terms stay small at any length.
 
 #include "kernels/cuda/attention_sm90/layout.h"
 
@@ -30,9 +30,9 @@ class OnlineSoftmax {
  public:
   PRECIS_DEVICE explicit OnlineSoftmax(float scale) : scale_(scale * kLog2E) {}
 
+  // slope: in units of unscaled scores.
   PRECIS_DEVICE void Start(float slope) {
-    slope_ = Policy::kAlibi ? slope * kLog2E / scale_ : 0.0f;
-    offset_ = Fma(slope_, static_cast<float>(Column()), 0.0f);  // so written, it isn't contracted with a sum in one instantiation and not in another
+    slope_ = Policy::kAlibi ? slope : 0.0f;
     PRECIS_UNROLL
     for (int half = 0; half < 2; ++half) {
       maximum_[half] = kMinusInfinity;
@@ -44,7 +44,6 @@ class OnlineSoftmax {
   // visible[half] on (relative to the tile) don't count where `masked`, which is looked at only if kMasked.
   template <bool kMasked, bool kFirst, int kCount>
   PRECIS_DEVICE void Apply(float (&s)[kCount], bool masked, const int (&visible)[2], float (&shrink)[2]) {
-    if constexpr (Policy::kAlibi) AddBias(s);
     if (kMasked && masked) Mask(s, visible);
     PRECIS_UNROLL
     for (int half = 0; half < 2; ++half) {
@@ -56,7 +55,7 @@ class OnlineSoftmax {
       const float now = RowMaximum(s, half, before);
       shrink[half] = kFirst ? 0.0f : Exp2((before - now) * scale_);
       maximum_[half] = now;
-      sum_[half] = Fma(sum_[half], shrink[half], Exponentials(s, half, (Policy::kAlibi ? now - offset_ : now) * scale_));
+      sum_[half] = Fma(sum_[half], shrink[half], Exponentials(s, half, now * scale_));
     }
   }
 
@@ -78,12 +77,6 @@ class OnlineSoftmax {
 
  private:
   PRECIS_DEVICE static int Column() { return 2 * (static_cast<int>(threadIdx.x) % 4); }
-
-  template <int kCount>
-  PRECIS_DEVICE void AddBias(float (&s)[kCount]) const {
-    PRECIS_UNROLL
-    for (int i = 0; i < kCount; ++i) s[i] = Fma(slope_, static_cast<float>(8 * (i / 4) + i % 2), s[i]);
-  }
 
   template <int kCount>
   PRECIS_DEVICE void Mask(float (&s)[kCount], const int (&visible)[2]) const {
@@ -111,7 +104,6 @@ class OnlineSoftmax {
       odd = Maximum(odd, s[4 * g + 2 * half + 1]);
     }
     float most = Maximum(even, odd);
-    if constexpr (Policy::kAlibi) most += offset_;
     most = Maximum(most, before);
     most = Maximum(most, ShuffleXor(most, 1));
     return Maximum(most, ShuffleXor(most, 2));
@@ -134,7 +126,6 @@ class OnlineSoftmax {
 
   const float scale_;  // to the logarithm to base 2
   float slope_ = 0.0f;  // in units of unscaled scores
-  float offset_ = 0.0f;  // ALiBi's at the thread's first column
   float maximum_[2];
   float sum_[2];
 };
