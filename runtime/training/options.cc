@@ -140,14 +140,17 @@ std::string OptionsInCommon(const TrainOptions& o, uint64_t data_fingerprint) {
 absl::Status CompareOptions(const std::string& then, const std::string& now) {
   const auto old = nlohmann::json::parse(then, nullptr, false), current = nlohmann::json::parse(now, nullptr, false);
   if (!old.is_object()) return absl::InvalidArgumentError("the checkpoint does not say with which options it was made");
+  std::string differences;
   for (const auto& [name, value] : current.items()) {
     const auto at = old.find(name);
     if (at != old.end() && *at == value) continue;
     if (name == "--data") {
       return absl::FailedPreconditionError("--resume: the data (or the tokenizer) is not what the run began with; use the same files, or another --out");
     }
-    return absl::FailedPreconditionError(Cat("--resume: ", name, " was ", at == old.end() ? "not recorded" : at->dump(), " and is ", value.dump(),
-                                             " now; use the same value, or another --out with --model=OUT/last"));
+    differences += Cat(differences.empty() ? "" : ", ", name, " was ", at == old.end() ? "not recorded" : at->dump(), " and is ", value.dump(), " now");
+  }
+  if (!differences.empty()) {
+    return absl::FailedPreconditionError(Cat("--resume: ", differences, "; use the same values, or another --out with --model=OUT/last"));
   }
   return absl::OkStatus();
 }

@@ -44,7 +44,7 @@ absl::StatusOr<TrainOptions> ParseTrainOptions(int argc, const char* const* argv
 
 // What a resumed run must have in common, as JSON: all that the loss curve depends on.
 std::string OptionsInCommon(const TrainOptions& options, uint64_t data_fingerprint);
-// OK, or an error that names the first option that differs.
+// OK, or an error that names the options that differ.
 absl::Status CompareOptions(const std::string& then, const std::string& now);
 
 }  // namespace precis::runtime

@@ -174,7 +174,7 @@ STEPS = 40
 
 
 def small_run(data, *flags, rows=None):
-    """About two seconds. Later flags win."""
+    """A second or two. Later flags win."""
     return (f"--new-model={data}/small.json", f"--tokenizer={data}/tokenizer", f"--data={rows or data / 'train.jsonl'}", f"--eval-data={data}/held_out.jsonl",
             f"--max-steps={STEPS}", "--batch-tokens=512", "--accumulate=2", "--dropout=0.1", "--checkpoint-every=3", "--eval-every=10", "--rate=1e-3",
             "--summary-tokens=24", "--shard-documents=50", *flags)
@@ -190,7 +190,9 @@ def small(data, learned):
 @pytest.fixture(scope="module")
 def uninterrupted(small):
     out = small / "whole"
+    begin = time.monotonic()
     finetune(out, *small_run(small))
+    (small / "seconds").write_text(str(time.monotonic() - begin))
     return out
 
 
@@ -207,6 +209,7 @@ def assert_same_run(out, other):
 
 def test_killed_at_random_it_goes_on_bitwise(small, uninterrupted):
     kills = 100 if FULL else 4
+    whole = float((small / "seconds").read_text())
     draw, killed, round_ = random.Random(5), 0, 0
     while killed < kills:
         out = small / f"killed-{round_}"
@@ -214,7 +217,7 @@ def test_killed_at_random_it_goes_on_bitwise(small, uninterrupted):
         while True:
             process = subprocess.Popen(command(out, *small_run(small, "--resume")), stderr=subprocess.PIPE, text=True)
             try:
-                process.wait(draw.uniform(0.1, 1.5))
+                process.wait(draw.uniform(0.1, 1.1) * whole)
             except subprocess.TimeoutExpired:
                 process.kill()
                 killed += 1
