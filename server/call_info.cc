@@ -58,6 +58,10 @@ CallInfo ReadCallInfo(const grpc::CallbackServerContext& context, const char* me
   if (!IsTraceparent(info.traceparent)) info.traceparent.clear();
   info.unit_id = Metadata(context, "precis-unit-id");
   info.authorization = Metadata(context, "authorization");
+  for (const auto& [key, value] : context.client_metadata()) {
+    const std::string name(key.data(), key.size());
+    if (name != "authorization" && !EndsWith(name, "-bin")) info.metadata.emplace(name, std::string(value.data(), value.size()));
+  }
   info.peer = context.peer();
   const auto deadline = context.deadline();
   if (deadline != std::chrono::system_clock::time_point::max()) info.deadline = absl::FromChrono(deadline);

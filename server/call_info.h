@@ -3,6 +3,7 @@
 
 #include <grpcpp/server_context.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,6 +19,8 @@ struct CallInfo {
   std::string request_id;   // `x-request-id`, or a new one
   std::string traceparent;  // W3C trace context, if it is well-formed
   std::string unit_id;      // `precis-unit-id`
+  // All other ASCII metadata but the authorization, for experiments; the first value of each key.
+  std::map<std::string, std::string> metadata;
   std::string authorization;
   std::shared_ptr<const Grant> grant;  // what its token allows; null if no tokens are asked for
   std::string peer;

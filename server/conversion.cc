@@ -30,6 +30,14 @@ absl::Status CheckLength(std::string_view field, const std::string& value, size_
       StrCat(field, " has ", value.size(), " bytes; at most ", limit, " are allowed"));
 }
 
+runtime::EarlyStopping ToRuntime(precis::v1::EarlyStopping early_stopping) {
+  switch (early_stopping) {
+    case precis::v1::EARLY_STOPPING_TRUE: return runtime::EarlyStopping::kTrue;
+    case precis::v1::EARLY_STOPPING_NEVER: return runtime::EarlyStopping::kNever;
+    default: return runtime::EarlyStopping::kFalse;
+  }
+}
+
 runtime::GenerationOptions ToRuntime(const precis::v1::GenerationOptions& options) {
   runtime::GenerationOptions out;
   if (options.has_max_new_tokens()) out.max_new_tokens = options.max_new_tokens();
@@ -40,6 +48,9 @@ runtime::GenerationOptions ToRuntime(const precis::v1::GenerationOptions& option
   if (options.has_seed()) out.seed = options.seed();
   if (options.has_no_repeat_ngram_size()) out.no_repeat_ngram_size = options.no_repeat_ngram_size();
   if (options.has_repetition_penalty()) out.repetition_penalty = options.repetition_penalty();
+  if (options.has_num_beams()) out.num_beams = options.num_beams();
+  if (options.has_length_penalty()) out.length_penalty = options.length_penalty();
+  out.early_stopping = ToRuntime(options.early_stopping());
   out.stop_sequences.assign(options.stop_sequences().begin(), options.stop_sequences().end());
   return out;
 }
@@ -121,6 +132,10 @@ absl::Status ValidateRequest(const precis::v1::SummarizeRequest& request, int64_
     return absl::InvalidArgumentError(StrCat("priority is ", static_cast<int>(request.priority()),
                                                    "; PRIORITY_LOW (1), _NORMAL (2) and _HIGH (3) exist"));
   }
+  if (!precis::v1::EarlyStopping_IsValid(request.options().early_stopping())) {
+    return absl::InvalidArgumentError(StrCat("early_stopping is ", static_cast<int>(request.options().early_stopping()),
+                                                   "; EARLY_STOPPING_FALSE (1), _TRUE (2) and _NEVER (3) exist"));
+  }
   return absl::OkStatus();
 }
 
@@ -185,6 +200,8 @@ precis::v1::AssignmentReason ToProto(AssignmentReason reason) {
     case AssignmentReason::kAssigned: return precis::v1::ASSIGNMENT_REASON_ASSIGNED;
     case AssignmentReason::kForced: return precis::v1::ASSIGNMENT_REASON_FORCED;
     case AssignmentReason::kFallback: return precis::v1::ASSIGNMENT_REASON_FALLBACK;
+    case AssignmentReason::kStopped: return precis::v1::ASSIGNMENT_REASON_STOPPED;
+    case AssignmentReason::kWashout: return precis::v1::ASSIGNMENT_REASON_WASHOUT;
   }
   return precis::v1::ASSIGNMENT_REASON_UNSPECIFIED;
 }

@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "precis/v1/summarizer.pb.h"
 #include "runtime/engine.h"
-#include "server/experiments/experiment.h"
+#include "server/experiments/assignment.h"
 
 namespace precis::server {
 

@@ -55,20 +55,35 @@ bool Job::Prepare(const precis::v1::SummarizeRequest& request, const absl::Statu
 }
 
 absl::Status Job::Assign() {
-  const std::shared_ptr<const ExperimentConfig> config = core_->experiments->snapshot();
+  experiments_ = core_->experiments->snapshot();
   std::string unit = request_->unit_id();
   if (unit.empty()) unit = info_.unit_id;
   if (unit.empty()) unit = request_->client_request_id();
-  if (unit.empty()) unit = RandomId();
+  if (unit.empty()) unit = info_.request_id;  // its own unit
   const runtime::Catalog& catalog = engine_->catalog();
   absl::StatusOr<runtime::Catalog::Choice> choice = catalog.Resolve(request_->model(), request_->attention_backend());
   if (!choice.ok()) return choice.status();
   if (absl::Status s = CheckModel(choice->model->name); !s.ok()) return s;
-  AssignmentResult chosen = AssignArm(*config, unit, choice->model->name, request_->attention_backend());
+  const AssignmentFacts facts = {unit, info_.request_id, choice->model->name, request_->attention_backend(), info_.start,
+                                 [this](const std::string& key) {
+                                   const auto entry = info_.metadata.find(key);
+                                   return entry == info_.metadata.end() ? std::string() : entry->second;
+                                 }};
+  assigned_ = AssignArm(*experiments_, facts);
+  AssignmentResult& chosen = assigned_;
   if (chosen.arm != nullptr) {
+    const std::string why = core_->experiments->tracker()->WhyStopped(*chosen.experiment, chosen.arm->name);
+    if (!why.empty()) {
+      chosen.reason = AssignmentReason::kStopped;
+      assignment_.set_detail(why);
+    }
+  }
+  const bool served_by_arm = chosen.reason == AssignmentReason::kAssigned || chosen.reason == AssignmentReason::kWashout;
+  if (served_by_arm) {
     absl::StatusOr<runtime::Catalog::Choice> by_arm = ResolveArm(catalog, *chosen.experiment, *chosen.arm);
     if (by_arm.ok() && CheckModel(by_arm->model->name).ok()) {
       choice = *by_arm;
+      ApplyArmOptions(*chosen.arm);
     } else {
       chosen.reason = AssignmentReason::kFallback;
     }
@@ -80,7 +95,7 @@ absl::Status Job::Assign() {
   runtime_request_.attention_backend = backend_;
 
   assignment_.set_reason(ToProto(chosen.reason));
-  assignment_.set_config_generation(config->generation);
+  assignment_.set_config_generation(experiments_->generation);
   if (chosen.experiment != nullptr) assignment_.set_experiment(chosen.experiment->name);
   if (chosen.arm != nullptr) assignment_.set_arm(chosen.arm->name);
   // Only assigned requests count for their arm; the others would blur its percentiles.
@@ -91,6 +106,23 @@ absl::Status Job::Assign() {
                                  AssignmentReasonName(chosen.reason));
   }
   return absl::OkStatus();
+}
+
+// What the arm sets and the request does not.
+void Job::ApplyArmOptions(const Arm& arm) {
+  const precis::v1::GenerationOptions& given = request_->options();
+  runtime::GenerationOptions& options = runtime_request_.options;
+  for (const auto& [name, value] : arm.options) {
+    if (name == "max_new_tokens" && !given.has_max_new_tokens()) options.max_new_tokens = static_cast<int>(value);
+    if (name == "min_new_tokens" && !given.has_min_new_tokens()) options.min_new_tokens = static_cast<int>(value);
+    if (name == "temperature" && !given.has_temperature()) options.temperature = static_cast<float>(value);
+    if (name == "top_k" && !given.has_top_k()) options.top_k = static_cast<int>(value);
+    if (name == "top_p" && !given.has_top_p()) options.top_p = static_cast<float>(value);
+    if (name == "no_repeat_ngram_size" && !given.has_no_repeat_ngram_size()) options.no_repeat_ngram_size = static_cast<int>(value);
+    if (name == "repetition_penalty" && !given.has_repetition_penalty()) options.repetition_penalty = static_cast<float>(value);
+    if (name == "num_beams" && !given.has_num_beams()) options.num_beams = static_cast<int>(value);
+    if (name == "length_penalty" && !given.has_length_penalty()) options.length_penalty = static_cast<float>(value);
+  }
 }
 
 absl::Status Job::CheckModel(const std::string& model) const {
@@ -111,6 +143,9 @@ absl::StatusOr<runtime::Catalog::Choice> Job::ResolveArm(const runtime::Catalog&
 
 void Job::Start(std::function<void(const std::string&)> on_text, std::function<void()> on_done) {
   on_done_ = std::move(on_done);
+  counted_as_user_ = true;
+  core_->shadow.OnUserBegins();
+  if (assigned_.reason == AssignmentReason::kAssigned && assigned_.experiment->shadow_ppm > 0) shadow_request_ = runtime_request_;
   if (runtime_request_.document.size() <= kInlineTokeniseBytes) {
     Submit(std::move(on_text));
   } else if (core_->edge.pending() >= core_->limits.max_tokenising) {
@@ -160,6 +195,7 @@ void Job::Cancel() {
 void Job::FinishOnDelivery(absl::StatusOr<runtime::Result> result) {
   core_->delivery.Post([self = shared_from_this(), result = std::move(result)] {
     self->Complete(result);
+    if (self->counted_as_user_) self->core_->shadow.OnUserEnds();
     const std::function<void()> on_done = std::move(self->on_done_);  // it may own the job
     on_done();
   });
@@ -170,10 +206,49 @@ void Job::Complete(const absl::StatusOr<runtime::Result>& result) {
   if (result.ok()) {
     FillResponse(*result, *request_, &response_);
     *response_.mutable_assignment() = assignment_;
+    response_.set_request_id(info_.request_id);
   }
+  CountForArm(result);
   core_->load.OnFinished(result.ok());
   Count(result.ok() ? runtime::FinishReasonName(result->finish_reason) : std::string_view());
   Log(result);
+}
+
+namespace {
+
+// Ours, not the caller's.
+bool IsServersFault(grpc::StatusCode code) {
+  return code == grpc::StatusCode::INTERNAL || code == grpc::StatusCode::UNAVAILABLE || code == grpc::StatusCode::RESOURCE_EXHAUSTED ||
+         code == grpc::StatusCode::DEADLINE_EXCEEDED;
+}
+
+Observation Observe(const runtime::Accounting& a) {
+  Observation out;
+  out.prompt_tokens = a.prompt_tokens;
+  out.values = {{OutcomeId::kError, 0},
+                {OutcomeId::kTotalSeconds, absl::ToDoubleSeconds(a.total)},
+                {OutcomeId::kTimeToFirstToken, absl::ToDoubleSeconds(a.time_to_first_token)},
+                {OutcomeId::kQueueSeconds, absl::ToDoubleSeconds(a.queue)},
+                {OutcomeId::kPeakMemoryBytes, static_cast<double>(a.kv_cache_peak_bytes + a.attention_workspace_peak_bytes)},
+                {OutcomeId::kNewTokens, a.new_tokens}};
+  if (a.new_tokens > 1) out.values.emplace_back(OutcomeId::kTimePerOutputToken, absl::ToDoubleSeconds(a.decode) / (a.new_tokens - 1));
+  return out;
+}
+
+}  // namespace
+
+void Job::CountForArm(const absl::StatusOr<runtime::Result>& result) {
+  if (assigned_.reason != AssignmentReason::kAssigned || assigned_.arm == nullptr) return;
+  Observation observation;
+  if (result.ok()) {
+    observation = Observe(result->accounting);
+  } else if (IsServersFault(wire_.status.error_code())) {
+    observation.values = {{OutcomeId::kError, 1}};
+  } else {
+    return;  // cancelled, or wrong: says nothing about the arm
+  }
+  if (result.ok()) core_->shadow.Offer(experiments_, *assigned_.experiment, shadow_request_, model_);
+  core_->experiments->tracker()->OnRequest(*assigned_.experiment, assigned_.arm->name, assigned_.unit, info_.request_id, std::move(observation));
 }
 
 void Job::Count(std::string_view finish_reason) {
@@ -193,6 +268,7 @@ void Job::AddInitialMetadata(grpc::CallbackServerContext* context) const {
   context->AddInitialMetadata("precis-config-generation", StrCat(assignment_.config_generation()));
   if (!assignment_.experiment().empty()) context->AddInitialMetadata("precis-experiment", assignment_.experiment());
   if (!assignment_.arm().empty()) context->AddInitialMetadata("precis-arm", assignment_.arm());
+  if (!assignment_.detail().empty()) context->AddInitialMetadata("precis-assignment-detail", MetadataText(assignment_.detail()));
 }
 
 void Job::AddTrailingMetadata(grpc::CallbackServerContext* context) const {
@@ -234,6 +310,7 @@ void Job::Log(const absl::StatusOr<runtime::Result>& result) {
       .Add("assignment", Lower(precis::v1::AssignmentReason_Name(assignment_.reason())).substr(18))
       .AddIfSet("experiment", assignment_.experiment())
       .AddIfSet("arm", assignment_.arm())
+      .AddIfSet("assignment_detail", assignment_.detail())
       .Add("code", GrpcCodeName(wire_.status.error_code()))
       .Add("total_ms", absl::Now() - info_.start);
   if (result.ok()) {

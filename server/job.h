@@ -51,6 +51,8 @@ class Job : public std::enable_shared_from_this<Job> {
   void Submit(std::function<void(const std::string&)> on_text);
   void FinishOnDelivery(absl::StatusOr<runtime::Result> result);
   void Complete(const absl::StatusOr<runtime::Result>& result);
+  void CountForArm(const absl::StatusOr<runtime::Result>& result);
+  void ApplyArmOptions(const Arm& arm);
   void Count(std::string_view finish_reason);
   void Log(const absl::StatusOr<runtime::Result>& result);
   runtime::RequestLabels labels() const;
@@ -63,8 +65,12 @@ class Job : public std::enable_shared_from_this<Job> {
 
   std::string model_ = "none", backend_ = "none", device_ = "cpu";  // as resolved; metric labels
   precis::v1::Assignment assignment_;
+  std::shared_ptr<const ExperimentConfig> experiments_;  // holds what assigned_ points to
+  AssignmentResult assigned_;
   runtime::ArmLabels arm_labels_;
 
+  runtime::Request shadow_request_;  // of an arm's request, if it may be replayed
+  bool counted_as_user_ = false;
   std::function<void()> on_done_;
   WireStatus wire_;
   precis::v1::SummarizeResponse response_;

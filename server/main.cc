@@ -42,14 +42,15 @@ sigset_t BlockSignals() {
   return set;
 }
 
-// Waits for SIGTERM or SIGINT; SIGHUP opens the log file again.
-int WaitForStop(const sigset_t& set, Logger* log) {
+// Waits for SIGTERM or SIGINT; SIGHUP opens the log file and reads the experiments again.
+int WaitForStop(const sigset_t& set, Logger* log, Server* server) {
   while (true) {
     int signal = 0;
     if (sigwait(&set, &signal) != 0) continue;
     if (signal != SIGHUP) return signal;
     log->Reopen();
     log->Log(LogLevel::kInfo, "log file opened again");
+    server->ReloadExperiments();
   }
 }
 
@@ -79,7 +80,7 @@ class Loader {
 
 // The first stop signal drains, the next one ends the process at once. While models load there is nothing to drain.
 absl::Status ServeUntilSignal(const sigset_t& set, Logger* log, Server* server, Loader* loader) {
-  const int first = WaitForStop(set, log);
+  const int first = WaitForStop(set, log, server);
   if (!loader->done()) {
     log->Flush(absl::Milliseconds(200));
     _exit(0);

@@ -62,6 +62,7 @@ void ManyReactor::OnReadDone(bool ok) {
       incoming_.Clear();
       CallInfo info = info_;
       info.start = absl::Now();
+      info.request_id = StrCat(info_.request_id, "/", taken_);
       entry->job = std::make_shared<Job>(core_, std::move(info));
     } else {
       reads_done_ = true;

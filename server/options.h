@@ -27,6 +27,7 @@ struct ServerOptions {
   std::vector<runtime::ModelSpec> models;
   std::string device = "auto";
   std::string weights = "auto";
+  std::string kv_cache_dtype = "auto";
   std::string cpu_isa = "auto";
   int64_t alibi_context_tokens = 32768;
 
@@ -49,6 +50,13 @@ struct ServerOptions {
   absl::Duration max_connection_age = absl::InfiniteDuration();
   absl::Duration max_connection_age_grace = absl::Minutes(5);
   absl::Duration max_connection_idle = absl::InfiniteDuration();
+
+  std::string experiments_file, experiments_state;
+  absl::Duration experiments_reload = absl::Seconds(2);
+  absl::Duration experiments_flush = absl::Seconds(1);
+  absl::Duration experiments_check = absl::Seconds(5);
+  absl::Duration outcome_window = absl::Hours(24);
+  std::vector<std::string> experiment_peers;
 
   absl::Duration drain_delay = absl::ZeroDuration();
   absl::Duration drain_timeout = absl::Seconds(30);

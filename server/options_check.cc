@@ -5,6 +5,8 @@
 #include "kernels/device.h"
 #include "server/auth.h"
 #include "server/credentials.h"
+#include "server/experiment_manager.h"
+#include "server/experiments/experiment_yaml.h"
 #include "server/options.h"
 #include "server/text.h"
 
@@ -71,25 +73,22 @@ bool HasModel(const ServerOptions& options, std::string_view name) {
 }
 
 absl::Status CheckExperiments(const Configuration& configuration) {
-  for (const Experiment& experiment : configuration.experiments.experiments) {
-    const std::string where = StrCat(configuration.file, ": experiment '", experiment.name, "'");
-    if (!experiment.model.empty() && !HasModel(configuration.options, experiment.model)) {
-      return absl::InvalidArgumentError(
-          StrCat(where, " names model '", experiment.model, "', which no --model gives"));
+  const ServerOptions& options = configuration.options;
+  ExperimentConfig config = configuration.experiments;
+  std::string where = configuration.file;
+  if (!options.experiments_file.empty()) {
+    if (!config.experiments.empty()) {
+      return absl::InvalidArgumentError(StrCat("--experiments-file=", options.experiments_file, " is given, and ", configuration.file,
+                                               " has a section experiments: too; keep one of them"));
     }
-    for (const Arm& arm : experiment.arms) {
-      if (kernels::FindAttentionVariant(arm.attention_backend) == nullptr) {
-        return absl::InvalidArgumentError(StrCat(where, ", arm '", arm.name, "': unknown attention_backend '",
-                                                       arm.attention_backend, "'; known are ",
-                                                       kernels::AttentionVariantNames()));
-      }
-      if (!arm.model.empty() && !HasModel(configuration.options, arm.model)) {
-        return absl::InvalidArgumentError(
-            StrCat(where, ", arm '", arm.name, "' names model '", arm.model, "', which no --model gives"));
-      }
-    }
+    where = options.experiments_file;
+    absl::StatusOr<std::string> text = ReadConfigurationFile(where, "--experiments-file");
+    if (!text.ok()) return text.status();
+    absl::StatusOr<ExperimentConfig> parsed = ParseExperimentsText(*text, where, /*alone=*/true);
+    if (!parsed.ok()) return parsed.status();
+    config = *std::move(parsed);
   }
-  return absl::OkStatus();
+  return CheckArmNames(config, where, [&](std::string_view name) { return HasModel(options, name); });
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "kernels/attention.h"
+#include "server/experiments/experiment_yaml.h"
 #include "server/options.h"
 #include "server/text.h"
 
@@ -42,22 +43,6 @@ std::string YamlScalar(std::string_view text) {
     out.push_back(c);
   }
   return out + "\"";
-}
-
-void AppendExperiments(const ExperimentConfig& config, std::string* out) {
-  if (config.experiments.empty()) return;
-  StrAppend(out, "experiments:\n");
-  for (const Experiment& experiment : config.experiments) {
-    StrAppend(out, "  - name: ", YamlScalar(experiment.name), "\n    salt: ", YamlScalar(experiment.salt), "\n");
-    if (!experiment.model.empty()) StrAppend(out, "    model: ", YamlScalar(experiment.model), "\n");
-    StrAppend(out, "    arms:\n");
-    for (const Arm& arm : experiment.arms) {
-      StrAppend(out, "      - {name: ", YamlScalar(arm.name), ", weight: ", arm.weight,
-                      ", attention_backend: ", YamlScalar(arm.attention_backend));
-      if (!arm.model.empty()) StrAppend(out, ", model: ", YamlScalar(arm.model));
-      StrAppend(out, "}\n");
-    }
-  }
 }
 
 }  // namespace
@@ -109,7 +94,7 @@ std::string DumpConfiguration(const Configuration& configuration) {
     StrAppend(&out, KeyName(spec), ":", values.empty() ? " []" : "", comment);
     for (const std::string& value : values) StrAppend(&out, "  - ", YamlScalar(value), "\n");
   }
-  AppendExperiments(configuration.experiments, &out);
+  StrAppend(&out, FormatExperiments(configuration.experiments));
   return out;
 }
 

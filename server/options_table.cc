@@ -163,6 +163,8 @@ void AddModelOptions(TableBuilder& t) {
         "Where models run: cpu, cuda, cuda:N, simt (the GPU kernels run by the host: tests), or auto (cuda where it opens, else cpu).");
   t.Add("weights", "DTYPE", Word(FIELD(weights), {"auto", "f32", "bf16", "int8"}),
         "How weights are held: auto (as the checkpoint), f32, bf16 or int8.");
+  t.Add("kv-cache-dtype", "DTYPE", Word(FIELD(kv_cache_dtype), {"auto", "f32", "bf16"}),
+        "How keys and values are held on the CPU: auto (f32 with f32 weights, else bf16), f32, or bf16 (half the memory).");
   t.Add("cpu-isa", "ISA", Word(FIELD(cpu_isa), {"auto", "portable", "avx2", "avx512"}),
         "Kernels to use: auto (the best that the machine runs), portable, avx2 or avx512.");
   t.Add("alibi-context-tokens", "N", Integer(FIELD(alibi_context_tokens), 64, 1 << 20),
@@ -233,6 +235,33 @@ void AddSecurityOptions(TableBuilder& t) {
   t.Add("reflection", "on|off", Switch(FIELD(reflection)), "Server reflection, for grpcurl and the like.");
 }
 
+void AddExperimentOptions(TableBuilder& t) {
+  t.Group("Experiments");
+  t.Add("experiments-file", "FILE", Text(FIELD(experiments_file)),
+        "Experiments (YAML, a section experiments:), read again when it changes; instead of the section of --config.");
+  t.Add("experiments-state", "FILE", Text(FIELD(experiments_state)),
+        "Keeps what experiments found over restarts (SQLite); one file a server. Empty = memory only.");
+  t.Add("experiments-reload", "TIME", Time(FIELD(experiments_reload), absl::Milliseconds(50), absl::Hours(24)),
+        "How often the file with the experiments is looked at.");
+  t.Add("experiments-flush", "TIME", Time(FIELD(experiments_flush), absl::Milliseconds(10), absl::Minutes(10)),
+        "How often the state is written: what a crash may lose. Outcomes by RPC are written before they are answered.");
+  t.Add("experiments-check", "TIME", Time(FIELD(experiments_check), absl::Milliseconds(50), absl::Hours(1)),
+        "How often guardrails are looked at.");
+  t.Add("outcome-window", "TIME", Time(FIELD(outcome_window), absl::Seconds(1), absl::Hours(24 * 31)),
+        "How late after its request an outcome may come.");
+  OptionSpec peers;
+  peers.repeated = true;
+  peers.set = [](ServerOptions& o, std::string_view text) {
+    if (text.find(':') == std::string_view::npos) return absl::InvalidArgumentError("expected HOST:PORT");
+    o.experiment_peers.emplace_back(text);
+    return absl::OkStatus();
+  };
+  peers.get = [](const ServerOptions& o) { return o.experiment_peers; };
+  peers.clear = [](ServerOptions& o) { o.experiment_peers.clear(); };
+  t.Add("experiment-peer", "HOST:PORT", std::move(peers),
+        "Another server of the same experiments; reports merge what it found. Repeat it for more.");
+}
+
 void AddOperationOptions(TableBuilder& t) {
   t.Group("Operation");
   t.Add("drain-delay", "TIME", Time(FIELD(drain_delay), absl::ZeroDuration(), absl::Hours(1)),
@@ -264,6 +293,7 @@ absl::Span<const OptionSpec> OptionTable() {
     AddModelOptions(t);
     AddEngineOptions(t);
     AddSecurityOptions(t);
+    AddExperimentOptions(t);
     AddOperationOptions(t);
     return new std::vector<OptionSpec>(t.Take());
   }();

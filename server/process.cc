@@ -1,5 +1,7 @@
 #include "server/process.h"
 
+#include <google/protobuf/util/json_util.h>
+
 #include <algorithm>
 #include <thread>
 #include <utility>
@@ -8,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "server/build_info.h"
+#include "server/experiment_service.h"
 #include "server/grpc_server.h"
 #include "server/health.h"
 #include "server/reflection.h"
@@ -63,14 +66,15 @@ absl::Status WarmUp(runtime::Engine* engine) {
 class ServerImpl : public Server {
  public:
   ServerImpl(const Configuration& configuration, Metrics* metrics, Logger* log,
-             std::unique_ptr<Authenticator> authenticator)
+             std::unique_ptr<Authenticator> authenticator, std::unique_ptr<ExperimentManager> experiments)
       : configuration_(configuration),
         metrics_(metrics),
         log_(log),
         authenticator_(std::move(authenticator)),
-        experiments_(configuration.experiments),
-        core_(metrics, log, &experiments_, authenticator_.get(), ToLimits(configuration.options)),
+        experiments_(std::move(experiments)),
+        core_(metrics, log, experiments_.get(), authenticator_.get(), ToLimits(configuration.options)),
         service_(&core_),
+        experiment_service_(&core_),
         reflection_(MakeReflectionServices(&core_)) {}
 
   ~ServerImpl() override {
@@ -78,7 +82,7 @@ class ServerImpl : public Server {
   }
 
   absl::Status Listen() {
-    std::vector<grpc::Service*> services = {&service_, &health_};
+    std::vector<grpc::Service*> services = {&service_, &experiment_service_, &health_};
     if (configuration_.options.reflection) {
       for (const auto& service : reflection_) services.push_back(service.get());
     }
@@ -87,12 +91,12 @@ class ServerImpl : public Server {
     grpc_ = *std::move(started);
     metrics_->SetReady(false);
     metrics_->SetDraining(false);
-    metrics_->SetConfigGeneration(experiments_.snapshot()->generation);
     const std::string& address = configuration_.options.metrics_listen;
     if (address == "off") return absl::OkStatus();
     HttpServer::Callbacks callbacks;
     callbacks.ready = [this] { return ready(); };
     callbacks.status_json = [this] { return StatusJson(); };
+    callbacks.experiments_json = [this] { return ExperimentsJson(); };
     absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(address, metrics_, std::move(callbacks));
     if (!http.ok()) return http.status();
     http_ = *std::move(http);
@@ -106,6 +110,8 @@ class ServerImpl : public Server {
     if (!engine.ok()) return engine.status();
     engine_ = *std::move(engine);
     if (absl::Status s = WarmUp(engine_.get()); !s.ok()) return s;
+    experiments_->SetCatalog(&engine_->catalog());
+    core_.shadow.Start(engine_.get());
     ReportModels();
     core_.engine = engine_.get();
     if (core_.refusing) return absl::OkStatus();
@@ -126,11 +132,15 @@ class ServerImpl : public Server {
     absl::SleepFor(options.drain_delay);
     service_.RefuseNew();
     const absl::Time end = absl::Now() + options.drain_timeout;
+    core_.shadow.Stop();
     if (engine_ != nullptr) engine_->Drain(options.drain_timeout);
     Stop(std::max(end, absl::Now() + kLastAnswers));
     log_->Log(LogLevel::kInfo, "stopped", LogFields().Add("log_lines_lost", log_->dropped()));
   }
 
+  void ReloadExperiments() override {
+    if (const auto changed = experiments_->Reload(); absl::IsFailedPrecondition(changed.status())) return;  // there is no file
+  }
   bool ready() const override { return health_.serving(); }
   std::string address() const override { return grpc_.address; }
   std::string metrics_address() const override { return metrics_address_; }
@@ -144,7 +154,9 @@ class ServerImpl : public Server {
       grpc_.server->Wait();
     }
     http_.reset();
+    core_.shadow.Stop();
     core_.engine = nullptr;
+    experiments_->SetCatalog(nullptr);
     engine_.reset();
   }
 
@@ -170,17 +182,19 @@ class ServerImpl : public Server {
   }
 
   std::string StatusJson() const;
+  std::string ExperimentsJson() const;
 
   const Configuration configuration_;
   Metrics* const metrics_;
   Logger* const log_;
   const std::unique_ptr<Authenticator> authenticator_;
-  ExperimentStore experiments_;
+  const std::unique_ptr<ExperimentManager> experiments_;
   HealthService health_;
   // Destroyed last to first: the executors of core_ end after the gRPC server has.
   std::unique_ptr<runtime::Engine> engine_;
   ServerCore core_;
   SummarizerService service_;
+  ExperimentService experiment_service_;
   const std::vector<std::unique_ptr<grpc::Service>> reflection_;
   GrpcServer grpc_;
   std::unique_ptr<HttpServer> http_;
@@ -188,6 +202,20 @@ class ServerImpl : public Server {
   const absl::Time started_ = absl::Now();
   bool drained_ = false;
 };
+
+std::string ServerImpl::ExperimentsJson() const {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string out = "[";
+  for (const Experiment& experiment : experiments_->snapshot()->experiments) {
+    const absl::StatusOr<precis::v1::Report> report = experiment_service_.Report(experiment.name, /*local_only=*/false);
+    std::string json;
+    if (!report.ok() || !google::protobuf::util::MessageToJsonString(*report, &json, options).ok()) continue;
+    StrAppend(&out, out.size() > 1 ? "," : "", json);
+  }
+  return out + "]";
+}
 
 std::string ServerImpl::StatusJson() const {
   nlohmann::json out;
@@ -215,7 +243,7 @@ std::string ServerImpl::StatusJson() const {
       }
     }
   }
-  const std::shared_ptr<const ExperimentConfig> experiments = experiments_.snapshot();
+  const std::shared_ptr<const ExperimentConfig> experiments = experiments_->snapshot();
   out["config_generation"] = experiments->generation;
   out["experiments"] = nlohmann::json::array();
   for (const Experiment& experiment : experiments->experiments) {
@@ -252,7 +280,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Configuration& confi
       log->Log(LogLevel::kWarning, "bearer tokens are used without TLS: whoever can read the network can read them");
     }
   }
-  auto server = std::make_unique<ServerImpl>(configuration, metrics, log, std::move(authenticator));
+  absl::StatusOr<std::unique_ptr<ExperimentManager>> experiments = ExperimentManager::Create(configuration, metrics, log);
+  if (!experiments.ok()) return experiments.status();
+  auto server = std::make_unique<ServerImpl>(configuration, metrics, log, std::move(authenticator), *std::move(experiments));
   if (absl::Status s = server->Listen(); !s.ok()) return s;
   return server;
 }
@@ -270,6 +300,11 @@ absl::StatusOr<std::unique_ptr<runtime::Engine>> CreateEngine(const ServerOption
     absl::StatusOr<kernels::DType> weights = kernels::ParseDType(options.weights);
     if (!weights.ok()) return weights.status();
     load.weights = *weights;
+  }
+  if (options.kv_cache_dtype != "auto") {
+    absl::StatusOr<kernels::DType> dtype = kernels::ParseDType(options.kv_cache_dtype);
+    if (!dtype.ok()) return dtype.status();
+    load.kv_cache = *dtype;
   }
   load.isa = kernels::BestCpuIsa();
   if (options.cpu_isa != "auto") {

@@ -35,6 +35,8 @@ class Server {
   virtual absl::Status Load(const EngineFactory& factory) = 0;
   // Not ready -> drain_delay -> refuse new -> wait for requests in flight, at most drain_timeout -> stop.
   virtual void Drain() = 0;
+  // Reads the experiments again, if they come from a file; a bad file is logged and changes nothing.
+  virtual void ReloadExperiments() = 0;
 
   virtual bool ready() const = 0;
   virtual std::string address() const = 0;          // "127.0.0.1:50051"

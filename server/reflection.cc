@@ -19,7 +19,7 @@ using google::protobuf::DescriptorPool;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::FileDescriptor;
 
-constexpr const char* kServices[] = {"precis.v1.Summarizer", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+constexpr const char* kServices[] = {"precis.v1.Summarizer", "precis.v1.Experiments", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
                                      "grpc.reflection.v1alpha.ServerReflection"};
 
 // The file and all that it imports, each once.

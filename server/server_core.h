@@ -8,10 +8,11 @@
 #include "server/auth.h"
 #include "server/call_info.h"
 #include "server/executor.h"
-#include "server/experiments/experiment.h"
+#include "server/experiment_manager.h"
 #include "server/load_report.h"
 #include "server/logger.h"
 #include "server/metrics/metrics.h"
+#include "server/shadow.h"
 
 namespace precis::server {
 
@@ -24,7 +25,7 @@ struct ServerCore {
     bool log_documents = false;
   };
 
-  ServerCore(Metrics* metrics, Logger* log, ExperimentStore* experiments, Authenticator* authenticator, Limits limits)
+  ServerCore(Metrics* metrics, Logger* log, ExperimentManager* experiments, Authenticator* authenticator, Limits limits)
       : metrics(metrics), log(log), experiments(experiments), authenticator(authenticator), limits(limits) {}
 
   // UNAUTHENTICATED without a known token, PERMISSION_DENIED if it doesn't allow this. Sets info->grant.
@@ -34,13 +35,14 @@ struct ServerCore {
 
   Metrics* const metrics;
   Logger* const log;
-  ExperimentStore* const experiments;
+  ExperimentManager* const experiments;
   Authenticator* const authenticator;  // may be null: no tokens are asked for
   const Limits limits;
 
   std::atomic<runtime::Engine*> engine{nullptr};  // null while loading
   std::atomic<bool> refusing{false};              // draining
   LoadReporter load;
+  ShadowRunner shadow{experiments->tracker(), metrics};
 
   // Answers are written from here, so that the engine thread only queues.
   Executor delivery{1};

@@ -78,6 +78,9 @@ std::string_view PermissionName(Permission permission) {
     case Permission::kSummarize: return "summarize";
     case Permission::kList: return "list";
     case Permission::kReflection: return "reflection";
+    case Permission::kOutcomes: return "outcomes";
+    case Permission::kExperiments: return "experiments";
+    case Permission::kAdmin: return "admin";
   }
   return "";
 }

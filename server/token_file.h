@@ -11,8 +11,9 @@
 
 namespace precis::server {
 
-enum class Permission : uint8_t { kSummarize, kList, kReflection };
-inline constexpr Permission kPermissions[] = {Permission::kSummarize, Permission::kList, Permission::kReflection};
+enum class Permission : uint8_t { kSummarize, kList, kReflection, kOutcomes, kExperiments, kAdmin };
+inline constexpr Permission kPermissions[] = {Permission::kSummarize, Permission::kList,        Permission::kReflection,
+                                              Permission::kOutcomes,  Permission::kExperiments, Permission::kAdmin};
 std::string_view PermissionName(Permission permission);  // "summarize": as in the tokens file
 
 // What a token allows.

@@ -3,6 +3,7 @@
 #include <csignal>
 
 #include "client/cli/exit_code.h"
+#include "client/cli/experiments_command.h"
 #include "client/cli/list_commands.h"
 #include "client/cli/summarize_command.h"
 
@@ -16,12 +17,14 @@ int Main(int argc, char** argv) {
   app.footer(std::string("Examples:\n"
                          "  precis summarize article.txt --backend=flash\n"
                          "  precis models\n"
+                         "  precis experiments report flash-vs-standard\n"
                          "  precis summarize --help\n\n") +
              kExitCodeHelp);
   SummarizeCommand summarize;
   ModelsCommand models;
   BackendsCommand backends;
   HealthCommand health;
+  ExperimentsCommand experiments;
   int code = kExitOk;
   const auto add = [&](const char* name, const char* description, auto* command) {
     CLI::App* sub = app.add_subcommand(name, description);
@@ -32,6 +35,7 @@ int Main(int argc, char** argv) {
   add("models", "List the server's models and checkpoints", &models);
   add("backends", "List the attention backends", &backends);
   add("health", "Ask whether the server serves", &health);
+  add("experiments", "Look at experiments, check their files, record outcomes", &experiments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

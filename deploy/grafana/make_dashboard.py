@@ -53,6 +53,9 @@ class Queries:
     def peak(self, metric, by, where=""):
         return f"max by ({by}) ({self.series(metric, 'Gauge', where=where)})"
 
+    def trough(self, metric, by, where=""):
+        return f"min by ({by}) ({self.series(metric, 'Gauge', where=where)})"
+
     def quantile(self, q, metric, by, where=""):
         buckets = self.series(metric, "Histogram", "_bucket", where)
         return f"histogram_quantile({q}, sum by (le, {by}) (rate({buckets}[{RATE}])))"
@@ -67,9 +70,9 @@ IN_EXPERIMENT = 'experiment!="none"'
 LEGENDS = {BACKEND: "{{attention_backend}}", ARM: "{{experiment}} / {{arm}}"}
 
 
-def panel(title, unit, *targets, stacked=False, width=8, help=""):
+def panel(title, unit, *targets, stacked=False, signed=False, width=8, help=""):
     """targets: (query, legend)"""
-    return {"title": title, "unit": unit, "targets": targets, "stacked": stacked, "width": width, "help": help}
+    return {"title": title, "unit": unit, "targets": targets, "stacked": stacked, "signed": signed, "width": width, "help": help}
 
 
 def latency_panels(q, by, where=""):
@@ -84,6 +87,30 @@ def latency_panels(q, by, where=""):
     return panels
 
 
+def experiment_panels(q):
+    by, legend = "experiment, arm, outcome, statistic", "{{experiment}} / {{arm}} {{outcome}} {{statistic}}"
+    primary = 'outcome="total_seconds",statistic="p50"'
+    quality = 'outcome=~"error|thumbs|edit_ratio|score"'
+    lift = [(q.peak(metric, by, primary), f"{{{{experiment}}}} / {{{{arm}}}} {name}")
+            for metric, name in (("ExperimentLow", "at least"), ("ExperimentLift", "lift"), ("ExperimentHigh", "at most"))]
+    return [
+        panel("Lift of the median total time, always-valid interval", "percentunit", *lift, signed=True,
+              help="Below zero: faster than the control. The interval holds however often one looks."),
+        panel("Lift of errors and quality", "percentunit", (q.peak("ExperimentLift", by, quality), legend), signed=True,
+              help="Differences to the control; a score's in its own unit."),
+        panel("p-values after Holm", "none", (q.trough("ExperimentPValue", by), legend)),
+        panel("Sample ratio p-value", "none", (q.trough("ExperimentSampleRatio", "experiment"), "{{experiment}}"),
+              help="Below 0.001 the arms don't have the units that they should have: don't trust the comparison."),
+        panel("Units", "short", (q.peak("ExperimentUnits", ARM), LEGENDS[ARM])),
+        panel("Stopped", "bool", (q.peak("ExperimentStopped", "experiment, arm, guardrail"), "{{experiment}} / {{arm}} by {{guardrail}}")),
+        panel("Outcomes recorded per second", "short", (q.rate("ExperimentOutcomes", "experiment, arm, outcome"), LEGENDS[ARM] + " {{outcome}}")),
+        panel("Shadow pairs per second", "short", (q.rate("ShadowPairs", "experiment, arm, result"), LEGENDS[ARM] + " {{result}}")),
+        panel("Tokens that agree in a shadow pair, mean", "percentunit", (q.mean("ShadowAgreement", ARM), LEGENDS[ARM])),
+        panel("First token that differs, median", "short", (q.quantile(0.5, "ShadowDivergence", ARM), LEGENDS[ARM])),
+        panel("Experiment files read", "short", (q.rate("ExperimentReloads", "result"), "{{result}}")),
+    ]
+
+
 def rows(q):
     """[(title, panels)]: the dashboard."""
     backend = LEGENDS[BACKEND]
@@ -94,6 +121,7 @@ def rows(q):
                                                       "{{experiment}} / {{arm}} ({{reason}})")),
             panel("Requests per second by arm", "reqps", (q.rate("Requests", ARM, IN_EXPERIMENT), LEGENDS[ARM])),
             panel("Tokens per second by arm", "short", (q.rate("GenerationTokens", ARM, IN_EXPERIMENT), LEGENDS[ARM]))]),
+        ("Experiments: what they found", experiment_panels(q)),
         ("Traffic", [
             panel("Tokens per second", "short", (q.rate("GenerationTokens", BACKEND), backend), stacked=True),
             panel("Prompt tokens per second", "short", (q.rate("PromptTokens", BACKEND), backend), stacked=True,
@@ -144,7 +172,7 @@ def panel_json(spec, identifier, x, y):
         "id": identifier, "type": "timeseries", "title": spec["title"], "description": spec["help"],
         "datasource": {"type": "prometheus", "uid": "${datasource}"},
         "gridPos": {"x": x, "y": y, "w": spec["width"], "h": 8},
-        "fieldConfig": {"defaults": {"unit": spec["unit"], "min": 0, "custom": custom}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": spec["unit"], **({} if spec["signed"] else {"min": 0}), "custom": custom}, "overrides": []},
         "options": {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}},
         "targets": [{"refId": chr(ord("A") + i), "expr": expr, "legendFormat": legend}
                     for i, (expr, legend) in enumerate(spec["targets"])],

@@ -1,141 +1,68 @@
 #include "server/experiments/experiment.h"
 
-#include <openssl/evp.h>
-
-#include <set>
 #include <utility>
 
+#include "absl/strings/str_format.h"
+#include "server/experiments/assignment.h"
 #include "server/text.h"
 
-
 namespace precis::server {
-namespace {
 
-// Names become metric labels.
-bool IsName(std::string_view name) {
-  if (name.empty() || name.size() > 64 || name == "none") return false;
-  for (char c : name) {
-    if (!absl::ascii_isalnum(c) && c != '_' && c != '-' && c != '.') return false;
+std::string_view BatchingName(Batching batching) {
+  switch (batching) {
+    case Batching::kMixed: return "mixed";
+    case Batching::kHomogeneous: return "homogeneous";
+    case Batching::kSwitchback: return "switchback";
   }
-  return true;
+  return "mixed";
 }
 
-absl::Status CheckName(std::string_view what, std::string_view name) {
-  if (IsName(name)) return absl::OkStatus();
-  return absl::InvalidArgumentError(StrCat(
-      what, " '", name, "': a name is 1 to 64 letters, digits, '_', '-' or '.', and not 'none'"));
+const Arm& Experiment::control_arm() const {
+  const int index = ArmIndex(control);
+  return arms[static_cast<size_t>(index < 0 ? 0 : index)];
 }
 
-absl::Status CheckArms(const Experiment& experiment) {
-  const std::string where = StrCat("experiment '", experiment.name, "': ");
-  if (experiment.arms.size() < 2 || experiment.arms.size() > kMaxArms) {
-    return absl::InvalidArgumentError(
-        StrCat(where, experiment.arms.size(), " arms given; 2 to ", kMaxArms, " are allowed"));
+int Experiment::ArmIndex(std::string_view arm) const {
+  for (size_t i = 0; i < arms.size(); ++i) {
+    if (arms[i].name == arm) return static_cast<int>(i);
   }
-  std::set<std::string_view> names;
-  uint64_t total = 0;
-  for (const Arm& arm : experiment.arms) {
-    if (absl::Status s = CheckName(where + "arm", arm.name); !s.ok()) return s;
-    if (!names.insert(arm.name).second) {
-      return absl::InvalidArgumentError(StrCat(where, "arm '", arm.name, "' is given twice"));
-    }
-    if (arm.weight > kMaxWeight) {
-      return absl::InvalidArgumentError(StrCat(where, "arm '", arm.name, "' has weight ", arm.weight,
-                                                     "; whole numbers from 0 to ", kMaxWeight, " are allowed"));
-    }
-    if (arm.attention_backend.empty()) {
-      return absl::InvalidArgumentError(
-          StrCat(where, "arm '", arm.name, "' names no attention_backend"));
-    }
-    if (!arm.model.empty() && !experiment.model.empty() && arm.model != experiment.model) {
-      return absl::InvalidArgumentError(
-          StrCat(where, "arm '", arm.name, "' names model '", arm.model,
-                       "' but the experiment applies to requests for model '", experiment.model, "' only"));
-    }
-    total += arm.weight;
-  }
-  if (total == 0) return absl::InvalidArgumentError(where + "the weights of its arms are all 0");
-  return absl::OkStatus();
+  return -1;
 }
 
-}  // namespace
-
-absl::Status ValidateExperiments(const ExperimentConfig& config) {
-  if (config.experiments.size() > kMaxExperiments) {
-    return absl::InvalidArgumentError(StrCat(config.experiments.size(), " experiments given; at most ",
-                                                   kMaxExperiments, " are allowed"));
-  }
-  std::set<std::string_view> names, models;
-  for (const Experiment& experiment : config.experiments) {
-    if (absl::Status s = CheckName("experiment", experiment.name); !s.ok()) return s;
-    if (!names.insert(experiment.name).second) {
-      return absl::InvalidArgumentError(StrCat("experiment '", experiment.name, "' is given twice"));
-    }
-    if (experiment.salt.size() > 256) {
-      return absl::InvalidArgumentError(StrCat("experiment '", experiment.name, "': the salt has ",
-                                                     experiment.salt.size(), " bytes; at most 256 are allowed"));
-    }
-    if (models.count("") != 0 || !models.insert(experiment.model).second) {
-      return absl::InvalidArgumentError(
-          StrCat("experiment '", experiment.name,
-                       "' can never apply: an earlier one takes the same requests; give each its own model"));
-    }
-    if (absl::Status s = CheckArms(experiment); !s.ok()) return s;
-  }
-  return absl::OkStatus();
-}
-
-uint64_t AssignmentHash(std::string_view salt, std::string_view unit_id) {
+std::string Experiment::Fingerprint() const {
   std::string text;
-  text.reserve(salt.size() + 1 + unit_id.size());
-  text.append(salt).push_back('\0');
-  text.append(unit_id);
-  unsigned char digest[EVP_MAX_MD_SIZE] = {};
-  EVP_Digest(text.data(), text.size(), digest, nullptr, EVP_sha256(), nullptr);
-  uint64_t hash = 0;
-  for (int i = 0; i < 8; ++i) hash = hash << 8 | digest[i];
-  return hash;
+  // Every part ends with a byte that no part holds.
+  const auto add = [&text](std::string_view part) {
+    text.append(part);
+    text.push_back('\0');
+  };
+  for (std::string_view part : {std::string_view(name), std::string_view(salt), std::string_view(model), std::string_view(layer),
+                                std::string_view(unit), std::string_view(control), BatchingName(batching)}) {
+    add(part);
+  }
+  add(StrCat(slot_low, "-", slot_high));
+  if (batching == Batching::kSwitchback) add(StrCat(absl::ToInt64Milliseconds(slice), "/", absl::ToInt64Milliseconds(washout)));
+  for (const auto& [key, values] : eligible) {
+    add(key);
+    for (const std::string& value : values) add(value);
+    add("");
+  }
+  for (const Arm& arm : arms) {
+    add(arm.name);
+    add(StrCat(arm.weight));
+    add(arm.attention_backend);
+    add(arm.model);
+    for (const auto& [key, value] : arm.options) add(StrCat(key, "=", value));
+    add("");
+  }
+  return absl::StrFormat("%016x", AssignmentHash("fingerprint", text));
 }
 
-const Arm& ChooseArm(const Experiment& experiment, std::string_view unit_id) {
-  uint64_t total = 0;
-  for (const Arm& arm : experiment.arms) total += arm.weight;
-  __extension__ using Wide = unsigned __int128;
-  const uint64_t point =
-      static_cast<uint64_t>(static_cast<Wide>(AssignmentHash(experiment.salt, unit_id)) * total >> 64);
-  uint64_t end = 0;
-  for (const Arm& arm : experiment.arms) {
-    end += arm.weight;
-    if (point < end) return arm;
+const Experiment* ExperimentConfig::Find(std::string_view name) const {
+  for (const Experiment& experiment : experiments) {
+    if (experiment.name == name) return &experiment;
   }
-  return experiment.arms.back();
-}
-
-std::string_view AssignmentReasonName(AssignmentReason reason) {
-  switch (reason) {
-    case AssignmentReason::kNone: return "none";
-    case AssignmentReason::kAssigned: return "assigned";
-    case AssignmentReason::kForced: return "forced";
-    case AssignmentReason::kFallback: return "fallback";
-  }
-  return "none";
-}
-
-AssignmentResult AssignArm(const ExperimentConfig& config, std::string_view unit_id, std::string_view model,
-                           std::string_view requested_backend) {
-  AssignmentResult result;
-  for (const Experiment& experiment : config.experiments) {
-    if (!experiment.model.empty() && experiment.model != model) continue;
-    result.experiment = &experiment;
-    break;
-  }
-  if (!requested_backend.empty()) {
-    result.reason = AssignmentReason::kForced;
-  } else if (result.experiment != nullptr) {
-    result.reason = AssignmentReason::kAssigned;
-    result.arm = &ChooseArm(*result.experiment, unit_id);
-  }
-  return result;
+  return nullptr;
 }
 
 ExperimentStore::ExperimentStore(ExperimentConfig config)
@@ -144,6 +71,11 @@ ExperimentStore::ExperimentStore(ExperimentConfig config)
 std::shared_ptr<const ExperimentConfig> ExperimentStore::snapshot() const {
   absl::MutexLock lock(&mutex_);
   return snapshot_;
+}
+
+void ExperimentStore::Start(ExperimentConfig config) {
+  absl::MutexLock lock(&mutex_);
+  snapshot_ = std::make_shared<const ExperimentConfig>(std::move(config));
 }
 
 absl::Status ExperimentStore::Publish(ExperimentConfig config) {

@@ -177,7 +177,7 @@ class HttpServerImpl final : public HttpServer {
     server_.set_error_handler([](const httplib::Request&, httplib::Response& response) {
       if (!response.body.empty()) return;
       response.set_content(response.status == 404
-                               ? "not found; served here: / /metrics /healthz /readyz /status.json\n"
+                               ? "not found; served here: / /experiments /metrics /healthz /readyz /status.json /experiments.json\n"
                                : absl::StrCat(response.status, "\n"),
                            kPlain);
     });
@@ -202,13 +202,21 @@ class HttpServerImpl final : public HttpServer {
     server_.Get("/status.json", [this](const httplib::Request&, httplib::Response& response) {
       response.set_content(callbacks_.status_json ? callbacks_.status_json() : "{}", "application/json");
     });
-    server_.Get("/", [](const httplib::Request&, httplib::Response& response) {
+    server_.Get("/experiments.json", [this](const httplib::Request&, httplib::Response& response) {
+      response.set_content(callbacks_.experiments_json ? callbacks_.experiments_json() : "[]", "application/json");
+    });
+    AddPage("/", kStatusPage);
+    AddPage("/experiments", kExperimentsPage);
+  }
+
+  void AddPage(const char* path, std::string_view page) {
+    server_.Get(path, [page](const httplib::Request&, httplib::Response& response) {
       const std::string nonce = MakeNonce();
       response.set_header("Content-Security-Policy",
                           absl::StrCat("default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; "
                                        "form-action 'none'; frame-ancestors 'none'; script-src 'nonce-",
                                        nonce, "'; style-src 'nonce-", nonce, "'"));
-      response.set_content(absl::StrReplaceAll({kStatusPage.data(), kStatusPage.size()}, {{"PRECIS_NONCE", nonce}}), "text/html; charset=utf-8");
+      response.set_content(absl::StrReplaceAll({page.data(), page.size()}, {{"PRECIS_NONCE", nonce}}), "text/html; charset=utf-8");
     });
   }
 

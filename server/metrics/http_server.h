@@ -10,8 +10,8 @@
 
 namespace precis::server {
 
-// The metrics port: /metrics, /healthz (200 while the process lives), /readyz (200 or 503), / (the status page) and
-// /status.json (what the page draws). Thread-safe.
+// The metrics port: /metrics, /healthz (200 while the process lives), /readyz (200 or 503), / (the status page),
+// /status.json (what the page draws), /experiments and /experiments.json (the same for experiments). Thread-safe.
 class HttpServer {
  public:
   struct Callbacks {
@@ -23,6 +23,8 @@ class HttpServer {
     //    "experiments": [{"name": "", "arms": [{"name": "", "attention_backend": "", "weight": 1}]}],
     //    "options": {"name": "value"}}
     std::function<std::string()> status_json;
+    // What experiments found: a JSON list of precis.v1.Report, by field names. May be null: an empty list.
+    std::function<std::string()> experiments_json;
   };
   // `address` is host:port; port 0 takes a free one. UNAVAILABLE if it can't be bound.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& address, Metrics* metrics,

@@ -32,6 +32,7 @@ inline constexpr double kStepBuckets[] = {.0001, .00025, .0005, .001, .0025, .00
                                           .1,    .25,    .5,    1,    2.5,   5,    10,  30};
 inline constexpr double kKernelBuckets[] = {.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005,
                                             .01,    .025,    .05,    .1,    .25,    .5,    1,    2.5,   5};
+inline constexpr double kShareBuckets[] = {.1, .2, .3, .4, .5, .6, .7, .8, .9, .95, .99, 1};
 inline constexpr double kRowsBuckets[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
 inline constexpr double kTokensBuckets[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
 // Powers of 4, 64 KiB to 16 GiB.
@@ -116,6 +117,30 @@ struct MetricInfo {
   X(ExperimentAssignments, "precis_experiment_assignments_total", kCounter, kProcess,                                 \
     "experiment arm reason", "requests", kNoBuckets,                                                                  \
     "Requests given to an experiment's arm, and why.")                                                                \
+  X(ExperimentLift, "precis_experiment_lift_ratio", kGauge, kProcess, "experiment arm outcome statistic", "ratio", kNoBuckets, \
+    "Lift of an arm over the control: relative, or a difference for shares and scores.")                              \
+  X(ExperimentLow, "precis_experiment_lift_ci_low", kGauge, kProcess, "experiment arm outcome statistic", "ratio", kNoBuckets, \
+    "Lower end of the lift's always-valid interval.")                                                                 \
+  X(ExperimentHigh, "precis_experiment_lift_ci_high", kGauge, kProcess, "experiment arm outcome statistic", "ratio", kNoBuckets, \
+    "Upper end of the lift's always-valid interval.")                                                                 \
+  X(ExperimentPValue, "precis_experiment_p_value", kGauge, kProcess, "experiment arm outcome statistic", "ratio", kNoBuckets, \
+    "Always-valid p-value, Holm-adjusted over the arm's outcomes.")                                                   \
+  X(ExperimentSampleRatio, "precis_experiment_srm_p_value", kGauge, kProcess, "experiment", "ratio", kNoBuckets,      \
+    "Always-valid p-value of the sample ratio; an alarm below 0.001.")                                                \
+  X(ExperimentUnits, "precis_experiment_units", kGauge, kProcess, "experiment arm", "units", kNoBuckets,              \
+    "Distinct units of an arm.")                                                                                      \
+  X(ExperimentStopped, "precis_experiment_stopped", kGauge, kProcess, "experiment arm guardrail", "bool", kNoBuckets, \
+    "1 for an arm (all: the experiment) that a guardrail or the operator stopped.")                                   \
+  X(ExperimentReloads, "precis_experiments_reloads_total", kCounter, kProcess, "result", "reloads", kNoBuckets,       \
+    "Readings of a changed experiments file: taken or refused.")                                                      \
+  X(ExperimentOutcomes, "precis_experiment_outcomes_total", kCounter, kProcess, "experiment arm outcome", "outcomes", kNoBuckets, \
+    "Outcomes that callers recorded.")                                                                                \
+  X(ShadowPairs, "precis_shadow_pairs_total", kCounter, kProcess, "experiment arm result", "pairs", kNoBuckets,       \
+    "Replayed pairs: identical or different answers, dropped for want of idle time, failed.")                         \
+  X(ShadowAgreement, "precis_shadow_token_agreement_ratio", kHistogram, kProcess, "experiment arm", "ratio", kShareBuckets, \
+    "Share of equal tokens of a replayed pair.")                                                                      \
+  X(ShadowDivergence, "precis_shadow_first_divergence_tokens", kHistogram, kProcess, "experiment arm", "tokens", kRowsBuckets, \
+    "First token in which a replayed pair differs.")                                                                  \
   X(Ready, "precis_ready", kGauge, kProcess, "", "bool", kNoBuckets,                                                  \
     "1 while the server accepts requests.")                                                                           \
   X(Draining, "precis_draining", kGauge, kProcess, "", "bool", kNoBuckets,                                            \

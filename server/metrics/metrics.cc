@@ -41,17 +41,20 @@ class MetricsImpl final : public Metrics {
   }
 
   void OnRejected(const RequestLabels& labels, runtime::RejectReason reason) override {
+    if (IsShadow(labels)) return;
     CountRefusal(labels, runtime::RejectReasonName(reason));
   }
   void OnRefused(const RequestLabels& labels, std::string_view reason) override { CountRefusal(labels, reason); }
 
   void OnScheduled(const RequestLabels& labels, absl::Duration queue) override {
+    if (IsShadow(labels)) return;
     RequestSeries* series = series_.Find(labels);
     series->queue()->Observe(Seconds(queue));
     series->StartCounters();
   }
 
   void OnPrefixCache(const RequestLabels& labels, int prompt_tokens, int cached_tokens) override {
+    if (IsShadow(labels)) return;
     RequestSeries* series = series_.Find(labels);
     Add(series->prefix_queries(), prompt_tokens);
     Add(series->prefix_hits(), cached_tokens);
@@ -59,6 +62,7 @@ class MetricsImpl final : public Metrics {
 
   void OnFirstToken(const RequestLabels& labels, absl::Duration time_to_first_token,
                     absl::Duration prefill) override {
+    if (IsShadow(labels)) return;
     RequestSeries* series = series_.Find(labels);
     series->time_to_first_token()->Observe(Seconds(time_to_first_token));
     series->prefill()->Observe(Seconds(prefill));
@@ -66,6 +70,7 @@ class MetricsImpl final : public Metrics {
   }
 
   void OnToken(const RequestLabels& labels, absl::Duration since_previous) override {
+    if (IsShadow(labels)) return;
     RequestSeries* series = series_.Find(labels);
     series->inter_token_latency()->Observe(Seconds(since_previous));
     series->generation_tokens()->Increment();
@@ -73,6 +78,7 @@ class MetricsImpl final : public Metrics {
 
   void OnFinished(const RequestLabels& labels, const absl::Status& status, std::string_view finish_reason,
                   const runtime::Accounting& accounting) override {
+    if (IsShadow(labels)) return;
     RequestSeries* series = series_.Find(labels);
     Add(series->prompt_tokens(), accounting.prompt_tokens);
     Add(series->truncated_tokens(), accounting.truncated_tokens);
@@ -87,13 +93,16 @@ class MetricsImpl final : public Metrics {
   }
 
   void OnCancelled(const RequestLabels& labels, std::string_view stage, absl::Duration latency) override {
+    if (IsShadow(labels)) return;
     RequestSeries* series = series_.Find(labels);
     const prometheus::Labels own = {{"stage", stages_.Bound(stage)}};
     series->Counter(MetricId::kRequestsCancelled, own)->Increment();
     series->Histogram(MetricId::kCancelLatency, own)->Observe(Seconds(latency));
   }
 
-  void OnPreempted(const RequestLabels& labels) override { series_.Find(labels)->preemptions()->Increment(); }
+  void OnPreempted(const RequestLabels& labels) override {
+    if (!IsShadow(labels)) series_.Find(labels)->preemptions()->Increment();
+  }
   void OnStep(const runtime::StepEvent& event) override { engine_.Step(event); }
   void OnGauges(const runtime::GaugeSnapshot& snapshot) override { engine_.Gauges(snapshot); }
 
@@ -107,12 +116,8 @@ class MetricsImpl final : public Metrics {
   }
 
   void OnAssignment(std::string_view experiment, std::string_view arm, std::string_view reason) override {
-    // One bound over the pair, so that experiments times arms can't exceed it.
-    const bool known = experiments_.Bound(std::string(experiment) + "\n" + std::string(arm)) != kOtherLabel;
-    families_
-        .counter(MetricId::kExperimentAssignments, {{"experiment", known ? CleanLabel(experiment) : "other"},
-                                                    {"arm", known ? CleanLabel(arm) : "other"},
-                                                    {"reason", assignment_reasons_.Bound(reason)}})
+    const auto [name, arm_name] = Bounded(experiment, arm);
+    families_.counter(MetricId::kExperimentAssignments, {{"experiment", name}, {"arm", arm_name}, {"reason", assignment_reasons_.Bound(reason)}})
         ->Increment();
   }
 
@@ -127,11 +132,55 @@ class MetricsImpl final : public Metrics {
     config_generation_->Set(static_cast<double>(generation));
   }
 
+  void OnExperimentReport(const precis::v1::Report& report) override {
+    const std::string experiment = report.experiment().name();
+    gauge(MetricId::kExperimentSampleRatio, {{"experiment", Bounded(experiment, "all").first}})->Set(report.sample_ratio().p_value());
+    for (const precis::v1::ArmReport& arm : report.arms()) {
+      const auto [name, arm_name] = Bounded(experiment, arm.name());
+      gauge(MetricId::kExperimentUnits, {{"experiment", name}, {"arm", arm_name}})->Set(static_cast<double>(arm.units()));
+      for (const precis::v1::Effect& effect : arm.effects()) {
+        if (!effect.not_yet().empty()) continue;
+        const prometheus::Labels labels = {{"experiment", name}, {"arm", arm_name}, {"outcome", effect.outcome()}, {"statistic", effect.statistic()}};
+        gauge(MetricId::kExperimentLift, labels)->Set(effect.lift());
+        gauge(MetricId::kExperimentLow, labels)->Set(effect.low());
+        gauge(MetricId::kExperimentHigh, labels)->Set(effect.high());
+        gauge(MetricId::kExperimentPValue, labels)->Set(effect.adjusted_p_value());
+      }
+    }
+  }
+  void OnExperimentStopped(std::string_view experiment, std::string_view arm, std::string_view guardrail) override {
+    const auto [name, arm_name] = Bounded(experiment, arm);
+    gauge(MetricId::kExperimentStopped, {{"experiment", name}, {"arm", arm_name}, {"guardrail", guardrails_.Bound(guardrail)}})->Set(1);
+  }
+  void OnExperimentsReload(std::string_view result) override {
+    families_.counter(MetricId::kExperimentReloads, {{"result", reload_results_.Bound(result)}})->Increment();
+  }
+  void OnOutcome(std::string_view experiment, std::string_view arm, std::string_view outcome) override {
+    const auto [name, arm_name] = Bounded(experiment, arm);
+    families_.counter(MetricId::kExperimentOutcomes, {{"experiment", name}, {"arm", arm_name}, {"outcome", outcomes_.Bound(outcome)}})->Increment();
+  }
+  void OnShadowPair(std::string_view experiment, std::string_view arm, std::string_view result, double token_agreement, int first_divergence) override {
+    const auto [name, arm_name] = Bounded(experiment, arm);
+    const prometheus::Labels labels = {{"experiment", name}, {"arm", arm_name}};
+    families_.counter(MetricId::kShadowPairs, With(labels, "result", shadow_results_.Bound(result)))->Increment();
+    if (result != "identical" && result != "different") return;
+    families_.histogram(MetricId::kShadowAgreement, labels)->Observe(token_agreement);
+    if (first_divergence >= 0) families_.histogram(MetricId::kShadowDivergence, labels)->Observe(first_divergence);
+  }
+
   std::string Serialize() const override {
     return prometheus::TextSerializer().Serialize(families_.registry().Collect());
   }
 
  private:
+  // Replays are nobody's traffic.
+  static bool IsShadow(const RequestLabels& labels) { return labels.experiment == runtime::kShadowLabel; }
+  prometheus::Gauge* gauge(MetricId id, const prometheus::Labels& labels) { return families_.gauge(id, labels); }
+  // One bound over the pair, so that experiments times arms can't exceed it.
+  std::pair<std::string, std::string> Bounded(std::string_view experiment, std::string_view arm) {
+    const bool known = experiments_.Bound(std::string(experiment) + "\n" + std::string(arm)) != kOtherLabel;
+    return {known ? CleanLabel(experiment) : "other", known ? CleanLabel(arm) : "other"};
+  }
   static void Add(prometheus::Counter* counter, int64_t amount) {
     counter->Increment(static_cast<double>(std::max<int64_t>(0, amount)));
   }
@@ -146,7 +195,8 @@ class MetricsImpl final : public Metrics {
   EngineSeries engine_;
   BoundedValues experiments_;
   BoundedValues codes_{kMaxReasons}, finishes_{kMaxReasons}, stages_{kMaxReasons}, reject_reasons_{kMaxReasons},
-      assignment_reasons_{kMaxReasons};
+      assignment_reasons_{kMaxReasons}, guardrails_{kMaxReasons}, reload_results_{kMaxReasons}, outcomes_{kMaxReasons},
+      shadow_results_{kMaxReasons};
   prometheus::Gauge* const ready_;
   prometheus::Gauge* const draining_;
   prometheus::Gauge* const config_generation_;

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "absl/time/time.h"
+#include "precis/v1/experiments.pb.h"
 #include "runtime/telemetry.h"
 
 namespace precis::server {
@@ -36,6 +37,15 @@ class Metrics : public runtime::Telemetry {
   virtual void SetReady(bool ready) = 0;
   virtual void SetDraining(bool draining) = 0;
   virtual void SetConfigGeneration(uint64_t generation) = 0;
+
+  // Of experiments. What a report says, as gauges; gauges of experiments that are gone stay at their last value.
+  virtual void OnExperimentReport(const precis::v1::Report& report) {}
+  // An arm ("all": the experiment) was stopped by a guardrail, or by the operator.
+  virtual void OnExperimentStopped(std::string_view experiment, std::string_view arm, std::string_view guardrail) {}
+  virtual void OnExperimentsReload(std::string_view result) {}  // "taken" or "refused"
+  virtual void OnOutcome(std::string_view experiment, std::string_view arm, std::string_view outcome) {}
+  // result: "identical", "different", "dropped" or "failed"; the last two have no numbers.
+  virtual void OnShadowPair(std::string_view experiment, std::string_view arm, std::string_view result, double token_agreement, int first_divergence) {}
 
   // The registry in Prometheus' text format 0.0.4.
   virtual std::string Serialize() const = 0;

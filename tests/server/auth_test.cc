@@ -85,7 +85,7 @@ TEST_F(AuthTest, RefusesFilesThatItDoesNotUnderstandWithoutShowingTokens) {
   EXPECT_THAT(Error("long-enough-token-1\nshort-secret\n"), HasSubstr(":2: a token of 12 characters"));
   EXPECT_THAT(Error("long-enough-secret-1 second-secret\n"), HasSubstr(":1: word 2 is none of name=NAME, allow="));
   EXPECT_THAT(Error("long-enough-secret-1 allow=summarise\n"),
-              HasSubstr("allow= has 'summarise'; known are summarize, list, reflection"));
+              HasSubstr("allow= has 'summarise'; known are summarize, list, reflection, outcomes, experiments, admin"));
   EXPECT_THAT(Error("long-enough-secret-1 allow=\n"), HasSubstr("allow= has no value"));
   EXPECT_THAT(Error("long-enough-secret-1\nlong-enough-secret-1 name=x\n"), HasSubstr(":2: a token that an earlier line"));
   for (const char* text : {"short-secret\n", "long-enough-secret-1 second-secret\n", "long-enough-secret-1 secret=secret\n"}) {

@@ -40,7 +40,7 @@ std::string ErrorOf(const std::vector<std::string>& arguments, const std::map<st
 std::string OtherValue(const OptionSpec& spec) {
   const std::map<std::string, std::string> texts = {
       {"HOST:PORT", "127.0.0.1:7"}, {"NAME=DIR", "a=b"}, {"FILE", "/some/file"}, {"TIME", "77s"},
-      {"BYTES", "3MiB"},            {"N", "77"},         {"DTYPE", "int8"},      {"ISA", "portable"},
+      {"BYTES", "3MiB"},            {"N", "77"},         {"DTYPE", "bf16"},      {"ISA", "portable"},
       {"FORMAT", "text"},           {"LEVEL", "error"},  {"NAME", "cpu"}};
   if (spec.is_switch) return spec.get(ServerOptions())[0] == "on" ? "off" : "on";
   return texts.at(spec.value);
@@ -131,7 +131,7 @@ TEST_F(OptionsTest, ExperimentsSayTheLineAtFault) {
   EXPECT_THAT(error("experiments:\n  - name: one\n    sallt: x\n"), HasSubstr("x.yaml:3: unknown key 'sallt'"));
   EXPECT_THAT(error("experiments:\n  - name: one\n    arms:\n      - {name: a, weight: -1}\n"), HasSubstr("x.yaml:4: weight '-1'"));
   EXPECT_THAT(error("experiments:\n  - name: one\n"), HasSubstr("0 arms given"));
-  EXPECT_THAT(error("experiments:\n  - name: one\n" + arms + "  - name: two\n" + arms), HasSubstr("x.yaml:6: experiment 'two' can never apply"));
+  EXPECT_THAT(error("experiments:\n  - name: one\n" + arms + "  - name: two\n" + arms), HasSubstr("x.yaml:6: experiment 'two': it and 'one' may take the same requests"));
   EXPECT_THAT(error("experiments: 5\n"), HasSubstr("x.yaml:1: experiments must be a list"));
   EXPECT_THAT(error("experiments:\n  - name: none\n" + arms), HasSubstr("not 'none'"));
 }

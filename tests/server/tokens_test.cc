@@ -155,7 +155,7 @@ TEST_F(ReflectionTest, DescribesEveryServiceItLists) {
   ASSERT_TRUE(Reflect(request, &response).ok());
   std::set<std::string> services;
   for (const auto& service : response.list_services_response().service()) services.insert(service.name());
-  EXPECT_EQ(services, (std::set<std::string>{"precis.v1.Summarizer", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+  EXPECT_EQ(services, (std::set<std::string>{"precis.v1.Summarizer", "precis.v1.Experiments", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
                                              "grpc.reflection.v1alpha.ServerReflection"}));
   for (const std::string& service : services) {
     request.set_file_containing_symbol(service);

@@ -35,6 +35,14 @@ def test_configuration_is_valid():
     subprocess.run(["promtool", "check", "config", str(CONFIG)], check=True, capture_output=True)
 
 
+def test_rules_hold_their_tests():
+    subprocess.run(["promtool", "check", "rules", str(CONFIG.parent / "rules.yml")], check=True, capture_output=True)
+    subprocess.run(["promtool", "test", "rules", str(CONFIG.parent / "rules_test.yml")], check=True, capture_output=True)
+    names = set(make_dashboard.re.findall(r"\b(?:precis|gen_ai)_[a-z0-9_]+", (CONFIG.parent / "rules.yml").read_text()))
+    known = {name for name, _, _ in make_dashboard.read_metrics(make_dashboard.METRICS.read_text()).values()}
+    assert {n for n in names if n not in known and n.removesuffix("_bucket").removesuffix("_count") not in known} == set()
+
+
 def test_dashboard_is_up_to_date():
     subprocess.run([sys.executable, str(GRAFANA / "make_dashboard.py"), "--check"], check=True)
 
@@ -51,6 +59,7 @@ def prometheus(target, folder):
     config = CONFIG.read_text().replace("127.0.0.1:9464", target).replace("5s", "1s").replace("4s", "1s")
     assert target in config and "1s" in config
     (folder / "prometheus.yml").write_text(config)
+    (folder / "rules.yml").write_text((CONFIG.parent / "rules.yml").read_text())
     port = free_port()
     with open(folder / "log", "w") as log:
         process = subprocess.Popen(["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
@@ -97,6 +106,9 @@ def test_every_panel_finds_data(tmp_path):
         wait_for_scrapes(server, 20)
         empty = [(title, e) for title, e in panel_queries() if all(v != v for v in query(server, e))]
         assert empty == []
+        groups = json.loads(fetch(f"{server}/api/v1/rules"))["data"]["groups"]
+        assert [r["name"] for g in groups for r in g["rules"] if r["health"] == "err"] == []
+        assert {r["name"] for g in groups for r in g["rules"] if r.get("state") == "firing"} >= {"PrecisExperimentStopped"}
         # Prometheus' own arithmetic on what it read.
         assert query(server, 'sum(rate(precis_generation_tokens_total[1m]))')[0] > 10
         p99 = query(server, 'histogram_quantile(0.99, sum by (le) (rate(gen_ai_server_request_duration_seconds_bucket[1m])))')[0]

@@ -175,7 +175,35 @@ void SyntheticLoad::Report(absl::Duration step, int decoded) {
   metrics_->OnStep(event);
 }
 
+// What an experiment's tracker tells from time to time.
+void SyntheticLoad::TellExperiment() {
+  precis::v1::Report report;
+  report.mutable_experiment()->set_name("flash-rollout");
+  report.mutable_sample_ratio()->set_p_value(0.4);
+  for (const char* name : {"control", "flash"}) {
+    precis::v1::ArmReport* arm = report.add_arms();
+    arm->set_name(name);
+    arm->set_units(500);
+    if (arm->name() == "control") continue;
+    for (const auto& [outcome, statistic] : {std::pair("total_seconds", "p50"), std::pair("error", "mean")}) {
+      precis::v1::Effect* effect = arm->add_effects();
+      effect->set_outcome(outcome);
+      effect->set_statistic(statistic);
+      effect->set_lift(-0.3);
+      effect->set_low(-0.4);
+      effect->set_high(-0.2);
+      effect->set_adjusted_p_value(0.01);
+    }
+  }
+  metrics_->OnExperimentReport(report);
+  metrics_->OnExperimentStopped("flash-rollout", "flash_alibi", "error_rate");
+  metrics_->OnExperimentsReload("taken");
+  metrics_->OnOutcome("flash-rollout", "flash", "thumbs");
+  metrics_->OnShadowPair("flash-rollout", "flash", random_() % 2 == 0 ? "identical" : "different", 0.93, static_cast<int>(random_() % 40));
+}
+
 void SyntheticLoad::Advance(absl::Duration step) {
+  if (absl::ToInt64Seconds(time_) != absl::ToInt64Seconds(time_ + step)) TellExperiment();
   time_ += step;
   for (Job& job : waiting_) job.age += step;
   for (Job& job : running_) job.age += step;

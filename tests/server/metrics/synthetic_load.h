@@ -42,6 +42,7 @@ class SyntheticLoad {
   static const Backend kBackends[];
 
   runtime::RequestLabels LabelsOf(const Job& job) const;
+  void TellExperiment();
   void Arrive(absl::Duration step);
   void Schedule();
   void Generate(absl::Duration step);

@@ -8,17 +8,18 @@
 `AsyncSummarizerClient` is the same for asyncio.
 """
 
+from . import experiments
 from .aio import AsyncSummarizerClient, AsyncSummaryStream
 from .client import SummarizerClient, SummaryStream
 from .errors import (DeadlineExceeded, InvalidRequest, NotFound, Overloaded, PermissionDenied, PrecisError,
                      RequestCancelled, Unauthenticated, Unavailable)
 from .retry import RetryPolicy
 from .types import (Accounting, Assignment, Backend, Backends, Checkpoint, GenerationOptions, Health, Model,
-                    Request, Summary, Tls)
+                    Recorded, Request, Summary, Tls)
 
 __all__ = [
     "Accounting", "Assignment", "AsyncSummarizerClient", "AsyncSummaryStream", "Backend", "Backends", "Checkpoint",
     "DeadlineExceeded", "GenerationOptions", "Health", "InvalidRequest", "Model", "NotFound", "Overloaded",
-    "PermissionDenied", "PrecisError", "Request", "RequestCancelled", "RetryPolicy", "Summary", "SummarizerClient", "SummaryStream",
-    "Tls", "Unauthenticated", "Unavailable",
+    "PermissionDenied", "PrecisError", "Recorded", "Request", "RequestCancelled", "RetryPolicy", "Summary", "SummarizerClient", "SummaryStream",
+    "Tls", "Unauthenticated", "Unavailable", "experiments",
 ]

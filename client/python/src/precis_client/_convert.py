@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from . import types
+from ._generated import experiments_pb2 as epb
 from ._generated import summarizer_pb2 as pb
 
 _PRIORITY = {"low": pb.PRIORITY_LOW, "normal": pb.PRIORITY_NORMAL, "high": pb.PRIORITY_HIGH}
+_EARLY_STOPPING = {False: pb.EARLY_STOPPING_FALSE, True: pb.EARLY_STOPPING_TRUE, "never": pb.EARLY_STOPPING_NEVER}
 _TOO_LONG = {"truncate": pb.TOO_LONG_TRUNCATE, "reject": pb.TOO_LONG_REJECT}
 
 
@@ -35,6 +38,10 @@ def to_request(request: types.Request | str | bytes) -> pb.SummarizeRequest:
 
 def _to_options(options: types.GenerationOptions) -> pb.GenerationOptions:
     given = {f.name: getattr(options, f.name) for f in fields(options)}
+    if options.early_stopping is not None:
+        if options.early_stopping not in _EARLY_STOPPING:
+            raise ValueError(f"early_stopping is {options.early_stopping!r}; allowed are False, True and 'never'")
+        given["early_stopping"] = _EARLY_STOPPING[options.early_stopping]
     return pb.GenerationOptions(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -57,7 +64,16 @@ def to_summary(response: pb.SummarizeResponse) -> types.Summary:
                                 reason=reason.removeprefix("ASSIGNMENT_REASON_").lower()),
         accounting=_same_fields(types.Accounting, response.accounting),
         client_request_id=response.client_request_id,
+        request_id=response.request_id,
     )
+
+
+def to_outcome_request(request_id: str, outcomes: Mapping[str, float]) -> epb.RecordOutcomeRequest:
+    return epb.RecordOutcomeRequest(request_id=request_id, outcomes=[epb.Outcome(name=n, value=v) for n, v in outcomes.items()])
+
+
+def to_recorded(response: epb.RecordOutcomeResponse) -> types.Recorded:
+    return types.Recorded(counted=response.counted, already_known=response.already_known, experiment=response.experiment, arm=response.arm)
 
 
 def to_models(response: pb.ListModelsResponse) -> tuple[types.Model, ...]:

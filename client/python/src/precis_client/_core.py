@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from . import _channel, _convert
+from ._generated import experiments_pb2_grpc as epb_grpc
 from ._generated import summarizer_pb2 as pb
 from ._generated import summarizer_pb2_grpc as pb_grpc
 from ._many import ManyTable
 from .errors import PrecisError, from_rpc_error, make_error
 from .retry import Attempts, RetryBudget, RetryPolicy
-from .types import Backends, Health, Model, Request, Summary, Tls
+from .types import Backends, Health, Model, Recorded, Request, Summary, Tls
 
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ class Client:
         self._channel = (api.insecure_channel(address, options) if tls is None else api.secure_channel(
             address, _channel.credentials(tls), options))
         self._stub: Any = pb_grpc.SummarizerStub(self._channel)
+        self._experiments_stub: Any = epb_grpc.ExperimentsStub(self._channel)
         self._health_stub: Any = health_pb2_grpc.HealthStub(self._channel)
         self._metadata = _channel.metadata(token)
         self._policy = retry
@@ -62,6 +64,9 @@ class Client:
 
     def _backends(self, timeout: float | None) -> Unary[Backends]:
         return self._unary(self._stub.ListBackends, pb.ListBackendsRequest(), _convert.to_backends, timeout)
+
+    def _record_outcome(self, request_id: str, outcomes: Mapping[str, float], timeout: float | None) -> Unary[Recorded]:
+        return self._unary(self._experiments_stub.RecordOutcome, _convert.to_outcome_request(request_id, outcomes), _convert.to_recorded, timeout)
 
     def _health(self, service: str, timeout: float | None) -> Unary[Health]:
         return self._unary(self._health_stub.Check, health_pb2.HealthCheckRequest(service=service),

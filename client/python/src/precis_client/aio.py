@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +15,7 @@ from ._core import Client, Many, Stream, T, Unary, closed_early
 from ._many import Outcome
 from .errors import PrecisError, from_rpc_error, make_error
 from .retry import RetryPolicy
-from .types import Backends, Health, Model, Request, Summary, Tls
+from .types import Backends, Health, Model, Recorded, Request, Summary, Tls
 
 Requests = Iterable["Request | str | bytes"] | AsyncIterable["Request | str | bytes"]
 
@@ -58,6 +58,11 @@ class AsyncSummarizerClient(Client):
 
     async def backends(self, *, timeout: float | None = None) -> Backends:
         return await _run(self._backends(timeout))
+
+    async def record_outcome(self, request_id: str, outcomes: Mapping[str, float], *, timeout: float | None = None) -> Recorded:
+        """What the reader thought of a summary: thumbs (0 or 1), edit_ratio (0 to 1), score. Counted for the arm of the
+        experiment that the request was in; NotFound if it was in none. An outcome counts once, so this may be retried."""
+        return await _run(self._record_outcome(request_id, outcomes, timeout))
 
     async def health(self, service: str = "", *, timeout: float | None = None) -> Health:
         """Of the whole server, or of one service; NotFound if there is none such."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 
 import grpc
@@ -14,7 +14,7 @@ from ._generated import summarizer_pb2 as pb
 from ._many import Outcome
 from .errors import from_rpc_error
 from .retry import RetryPolicy
-from .types import Backends, Health, Model, Request, Summary, Tls
+from .types import Backends, Health, Model, Recorded, Request, Summary, Tls
 
 
 class SummarizerClient(Client):
@@ -59,6 +59,11 @@ class SummarizerClient(Client):
 
     def backends(self, *, timeout: float | None = None) -> Backends:
         return _run(self._backends(timeout))
+
+    def record_outcome(self, request_id: str, outcomes: Mapping[str, float], *, timeout: float | None = None) -> Recorded:
+        """What the reader thought of a summary: thumbs (0 or 1), edit_ratio (0 to 1), score. Counted for the arm of the
+        experiment that the request was in; NotFound if it was in none. An outcome counts once, so this may be retried."""
+        return _run(self._record_outcome(request_id, outcomes, timeout))
 
     def health(self, service: str = "", *, timeout: float | None = None) -> Health:
         """Of the whole server, or of one service; NotFound if there is none such."""

@@ -30,6 +30,9 @@ class GenerationOptions:
     no_repeat_ngram_size: int | None = None
     repetition_penalty: float | None = None
     stop_sequences: tuple[str, ...] = ()
+    num_beams: int | None = None
+    length_penalty: float | None = None
+    early_stopping: bool | Literal["never"] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,17 @@ class Summary:
     assignment: Assignment
     accounting: Accounting
     client_request_id: str
+    request_id: str = ""  # for record_outcome
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of outcomes: counted now, or known before (the first value stays)."""
+
+    counted: int
+    already_known: int
+    experiment: str
+    arm: str
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+#ifndef PRECIS_SERVER_EXPERIMENT_SERVICE_H_
+#define PRECIS_SERVER_EXPERIMENT_SERVICE_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "precis/v1/experiments.grpc.pb.h"
+#include "server/server_core.h"
+
+namespace precis::server {
+
+// Where experiments on several servers come together: reports merge what peers found, outcomes of requests that a peer served go there.
+// Thread-safe; calls wait for at most two seconds for each peer, all at once.
+class ExperimentPeers {
+ public:
+  explicit ExperimentPeers(const std::vector<std::string>& addresses);
+
+  // The peers' results of the experiment with this fingerprint; `missing` gets "address: why" of the others.
+  std::vector<ExperimentResults> Collect(const std::string& experiment, const std::string& fingerprint, std::vector<std::string>* found,
+                                         std::vector<std::string>* missing) const;
+  // The first answer that is not NOT_FOUND; NOT_FOUND if no peer knows the request.
+  absl::StatusOr<precis::v1::RecordOutcomeResponse> Forward(const precis::v1::RecordOutcomeRequest& request) const;
+  bool empty() const { return stubs_.empty(); }
+
+ private:
+  std::vector<std::pair<std::string, std::unique_ptr<precis::v1::Experiments::Stub>>> stubs_;
+};
+
+// precis.v1.Experiments. Work is done on two threads of its own, so that reports don't hold up gRPC's. Thread-safe.
+class ExperimentService final : public precis::v1::Experiments::CallbackService {
+ public:
+  // `core` outlives the service.
+  explicit ExperimentService(ServerCore* core);
+
+  grpc::ServerUnaryReactor* ListExperiments(grpc::CallbackServerContext*, const precis::v1::ListExperimentsRequest*,
+                                            precis::v1::ListExperimentsResponse*) override;
+  grpc::ServerUnaryReactor* GetExperiment(grpc::CallbackServerContext*, const precis::v1::GetExperimentRequest*, precis::v1::Experiment*) override;
+  grpc::ServerUnaryReactor* GetReport(grpc::CallbackServerContext*, const precis::v1::GetReportRequest*, precis::v1::Report*) override;
+  grpc::ServerUnaryReactor* RecordOutcome(grpc::CallbackServerContext*, const precis::v1::RecordOutcomeRequest*,
+                                          precis::v1::RecordOutcomeResponse*) override;
+  grpc::ServerUnaryReactor* StopExperiment(grpc::CallbackServerContext*, const precis::v1::StopExperimentRequest*, precis::v1::Experiment*) override;
+  grpc::ServerUnaryReactor* ReloadExperiments(grpc::CallbackServerContext*, const precis::v1::ReloadExperimentsRequest*,
+                                              precis::v1::ReloadExperimentsResponse*) override;
+  grpc::ServerUnaryReactor* ValidateExperiments(grpc::CallbackServerContext*, const precis::v1::ValidateExperimentsRequest*,
+                                                precis::v1::ValidateExperimentsResponse*) override;
+  grpc::ServerUnaryReactor* Assign(grpc::CallbackServerContext*, const precis::v1::AssignRequest*, precis::v1::AssignResponse*) override;
+  grpc::ServerUnaryReactor* GetState(grpc::CallbackServerContext*, const precis::v1::GetStateRequest*, precis::v1::GetStateResponse*) override;
+
+  // The report of one experiment, over this server and its peers unless `local_only`.
+  absl::StatusOr<precis::v1::Report> Report(const std::string& experiment, bool local_only) const;
+
+ private:
+  using Work = std::function<absl::Status()>;
+  // Checks the token, then runs `work` on a thread of the service and finishes the call with its status.
+  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, Permission permission, const char* method, Work work);
+  absl::Status Begin(grpc::CallbackServerContext* context, Permission permission, const char* method, CallInfo* info) const;
+  void Log(const CallInfo& info, const absl::Status& status) const;
+
+  ServerCore* const core_;
+  const ExperimentPeers peers_;
+  Executor executor_{2};
+};
+
+}  // namespace precis::server
+
+#endif  // PRECIS_SERVER_EXPERIMENT_SERVICE_H_
