@@ -1,9 +1,11 @@
 # precis-eval: scores (no gRPC), data readers (no gRPC), and the program.
+set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)  # the tests link these libraries too
 find_package(ZLIB REQUIRED)
 find_package(LibLZMA REQUIRED)
 find_package(OpenSSL REQUIRED)
-pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
-pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET GLOBAL libzstd)
+pkg_check_modules(RSVG REQUIRED IMPORTED_TARGET GLOBAL librsvg-2.0 cairo)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET GLOBAL libutf8proc)
 find_library(PRECIS_LIBCSV csv REQUIRED)
 include(${CMAKE_CURRENT_LIST_DIR}/parquet.cmake)
 set(eval ${CMAKE_CURRENT_LIST_DIR})
@@ -26,6 +28,8 @@ endif()
 
 file(GLOB eval_program CONFIGURE_DEPENDS ${eval}/stats/*.cc ${eval}/run/*.cc ${eval}/report/*.cc ${eval}/commands/*.cc)
 list(REMOVE_ITEM eval_program ${eval}/commands/main.cc)
-precis_library(precis_eval_lib SOURCES ${eval_program} DEPENDS precis_eval_score precis_eval_data precis_cli_lib)
+precis_library(precis_eval_lib SOURCES ${eval_program} DEPENDS precis_eval_score precis_eval_data precis_cli_lib PkgConfig::RSVG)
 add_executable(precis-eval ${eval}/commands/main.cc)
 target_link_libraries(precis-eval PRIVATE precis_eval_lib precis_warnings)
+# Beside the program, which runs it for `study --wandb`.
+configure_file(${eval}/log_wandb.py ${CMAKE_CURRENT_BINARY_DIR}/log_wandb.py COPYONLY)

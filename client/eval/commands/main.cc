@@ -3,7 +3,10 @@
 #include <csignal>
 
 #include "client/cli/exit_code.h"
+#include "client/eval/commands/report_command.h"
+#include "client/eval/commands/run_command.h"
 #include "client/eval/commands/score_command.h"
+#include "client/eval/commands/study_command.h"
 #include "client/eval/data/row_reader.h"
 
 namespace precis::eval {
@@ -14,9 +17,16 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", HasParquet() ? "precis-eval 0.1.0 (with Parquet)" : "precis-eval 0.1.0 (without Parquet)");
   app.require_subcommand(1);
   app.footer(std::string("Examples:\n"
+                         "  precis-eval run --data=test.parquet --sample=500 --backends=standard,flash,flash_alibi --out=study\n"
+                         "  precis-eval report study\n"
+                         "  precis-eval compare study-before study-after\n"
                          "  precis-eval score --pairs=pairs.jsonl --json\n"
-                         "  precis-eval score --help\n\n") +
+                         "  precis-eval run --help\n\n") +
              cli::kExitCodeHelp);
+  RunCommand run;
+  ReportCommand report;
+  CompareCommand compare;
+  StudyCommand study;
   ScoreCommand score;
   int code = cli::kExitOk;
   const auto add = [&](const char* name, const char* description, auto* command) {
@@ -24,6 +34,10 @@ int Main(int argc, char** argv) {
     command->AddTo(sub);
     sub->callback([&code, command] { code = command->Run(); });
   };
+  add("run", "Send documents to a server's backends and keep the answers", &run);
+  add("report", "Score a run and write its report", &report);
+  add("compare", "Compare two runs on the documents that both have", &compare);
+  add("study", "Run and report: three variants, quality and efficiency, in one command", &study);
   add("score", "Score pairs of reference and hypothesis (no server needed)", &score);
   try {
     app.parse(argc, argv);

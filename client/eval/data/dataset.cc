@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <random>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/eval/data/fingerprint.h"
+#include "client/eval/stats/random.h"
 #include "client/eval/text/unicode.h"
 
 namespace precis::eval {
@@ -46,7 +46,7 @@ class Sampler {
       kept_.emplace_back(index, std::move(document));
       return;
     }
-    const uint64_t place = Below(static_cast<uint64_t>(count_));
+    const uint64_t place = random_.Below(static_cast<uint64_t>(count_));
     if (place < static_cast<uint64_t>(size_)) kept_[place] = {index, std::move(document)};
   }
 
@@ -58,16 +58,8 @@ class Sampler {
   }
 
  private:
-  // The standard's distributions differ between libraries.
-  uint64_t Below(uint64_t bound) {
-    const uint64_t rest = (~bound + 1) % bound;
-    uint64_t value = random_();
-    while (value < rest) value = random_();
-    return value % bound;
-  }
-
   const int64_t size_;
-  std::mt19937_64 random_;
+  Random random_;
   int64_t count_ = 0;
   std::vector<std::pair<int64_t, Document>> kept_;
 };

@@ -1,0 +1,132 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/eval/report/efficiency.h"
+#include "client/eval/report/writers.h"
+
+namespace precis::eval {
+namespace {
+
+std::string WithInterval(double value, const Json& interval, const char* format) {
+  const auto one = [&](double number) {
+    char text[64];
+    std::snprintf(text, sizeof(text), format, number);
+    return std::string(text);
+  };
+  return absl::StrCat(one(value), " [", one(interval[0].get<double>()), ", ", one(interval[1].get<double>()), "]");
+}
+
+std::string PText(double p) { return p < 0.001 ? "< 0.001" : absl::StrFormat("%.3f", p); }
+
+void AddQualityTables(const Json& results, std::vector<TextTable>* tables) {
+  for (const auto& [group, systems] : results["quality"].items()) {
+    const int64_t n = systems.begin().value()["n"].get<int64_t>();
+    const std::string of = group == "all" ? "" : absl::StrCat(", ", group);
+    TextTable overlap{.caption = absl::StrFormat("Quality%s: n = %d documents, mean F (ROUGE, 0 to 100) or corpus score, [95%% interval]", of, n), .header = {"system"}};
+    TextTable style{.caption = absl::StrFormat("Style and faithfulness%s: n = %d documents, [95%% interval]", of, n), .header = {"system"}};
+    const auto is_overlap = [](const Metric& metric) { return metric.better > 0; };
+    for (const Metric& metric : Metrics()) (is_overlap(metric) ? overlap : style).header.push_back(metric.label);
+    for (const auto& [name, scores] : systems.items()) {
+      std::vector<std::string> row = {name}, style_row = {name};
+      for (const Metric& metric : Metrics()) {
+        const Json& found = scores["metrics"][metric.key];
+        (is_overlap(metric) ? row : style_row).push_back(WithInterval(found["value"].get<double>(), found["interval"], "%.2f"));
+      }
+      overlap.rows.push_back(std::move(row));
+      style.rows.push_back(std::move(style_row));
+    }
+    tables->push_back(std::move(overlap));
+    tables->push_back(std::move(style));
+  }
+}
+
+void AddComparisonTables(const Json& results, std::vector<TextTable>* tables) {
+  TextTable table{.caption = "Paired comparisons on the same documents: difference a - b, paired bootstrap interval, two-sided approximate randomisation, Holm's correction within a group",
+                  .header = {"group", "a", "b", "metric", "n", "a - b [95%]", "p", "p (Holm)"}};
+  for (const Json& comparison : results["comparisons"]) {
+    const std::string key = comparison["metric"];
+    const auto metric = std::find_if(Metrics().begin(), Metrics().end(), [&](const Metric& m) { return key == m.key; });
+    table.rows.push_back({comparison["group"], comparison["a"], comparison["b"], metric->label, absl::StrCat(comparison["n"].get<int64_t>()),
+                          WithInterval(comparison["difference"].get<double>(), comparison["interval"], "%+.2f"), PText(comparison["p"].get<double>()),
+                          PText(comparison["p_holm"].get<double>())});
+  }
+  if (!table.rows.empty()) tables->push_back(std::move(table));
+}
+
+void AddEfficiencyTables(const Json& results, std::vector<TextTable>* tables) {
+  for (const Measure& measure : Measures()) {
+    TextTable table{.caption = measure.label, .header = {"backend", "n", "mean [95%]", "p50", "p95", "p99"}};
+    for (const auto& [backend, json] : results["efficiency"].items()) {
+      if (!json.contains(measure.key)) continue;
+      const Json& found = json[measure.key];
+      const auto show = [&](const Json& value) { return FormatValue(value.get<double>(), measure.unit); };
+      table.rows.push_back({backend, absl::StrCat(found["n"].get<int64_t>()),
+                            absl::StrCat(show(found["mean"]), " [", show(found["mean_interval"][0]), ", ", show(found["mean_interval"][1]), "]"), show(found["p50"]),
+                            show(found["p95"]), show(found["p99"])});
+    }
+    if (!table.rows.empty()) tables->push_back(std::move(table));
+  }
+  TextTable throughput{.caption = "Throughput at the fixed concurrency, one backend at a time", .header = {"backend", "blocks", "new tokens/s [95%]", "documents/s [95%]"}};
+  for (const auto& [backend, json] : results["efficiency"].items()) {
+    if (!json.contains("throughput") || json["throughput"].is_null()) continue;
+    const Json& found = json["throughput"];
+    throughput.rows.push_back({backend, absl::StrCat(found["blocks"].get<int64_t>()),
+                               WithInterval(found["tokens_per_second"].get<double>(), found["tokens_per_second_interval"], "%.1f"),
+                               WithInterval(found["documents_per_second"].get<double>(), found["documents_per_second_interval"], "%.2f")});
+  }
+  if (!throughput.rows.empty()) tables->push_back(std::move(throughput));
+}
+
+void AddEfficiencyComparisons(const Json& results, std::vector<TextTable>* tables) {
+  TextTable table{.caption = "Paired comparisons of cost on the same documents", .header = {"a", "b", "measure", "n", "a / b", "a - b [95%]", "p (Holm)"}};
+  for (const Json& comparison : results["efficiency_comparisons"]) {
+    const std::string key = comparison["measure"];
+    const auto measure = std::find_if(Measures().begin(), Measures().end(), [&](const Measure& m) { return key == m.key; });
+    const auto show = [&](const Json& value) { return FormatValue(value.get<double>(), measure->unit); };
+    table.rows.push_back({comparison["a"], comparison["b"], measure->label, absl::StrCat(comparison["n"].get<int64_t>()),
+                          comparison["ratio"].is_null() ? "" : absl::StrFormat("%.3f", comparison["ratio"].get<double>()),
+                          absl::StrCat(show(comparison["difference"]), " [", show(comparison["interval"][0]), ", ", show(comparison["interval"][1]), "]"),
+                          PText(comparison["p_holm"].get<double>())});
+  }
+  if (!table.rows.empty()) tables->push_back(std::move(table));
+}
+
+void AddLengthTable(const Json& results, std::vector<TextTable>* tables) {
+  TextTable table{.caption = "Growth with the document: y ~ tokens^exponent, least squares of logarithms [95% interval]",
+                  .header = {"backend", "n", "prefill time", "attention workspace", "KV cache"}};
+  for (const auto& [backend, json] : results["lengths"].items()) {
+    std::vector<std::string> row = {backend, absl::StrCat(json["n"].get<int64_t>())};
+    for (const char* fit : {"prefill_seconds_fit", "attention_workspace_fit", "kv_cache_fit"}) {
+      row.push_back(json[fit].is_null() ? "" : WithInterval(json[fit]["exponent"].get<double>(), json[fit]["interval"], "%.2f"));
+    }
+    table.rows.push_back(std::move(row));
+  }
+  if (!table.rows.empty()) tables->push_back(std::move(table));
+}
+
+void AddOpenLoopTable(const Json& results, std::vector<TextTable>* tables) {
+  TextTable table{.caption = "Open loop: all backends together, Poisson arrivals, time from the intended arrival",
+                  .header = {"load", "backend", "n", "first token p50", "p95", "total p50", "p95", "p99"}};
+  for (const Json& stage : results["open_loop"]) {
+    const auto show = [&](const char* which, const char* percentile) { return FormatValue(stage[which][percentile].get<double>(), Unit::kSeconds); };
+    table.rows.push_back({stage["phase"], stage["backend"], absl::StrCat(stage["n"].get<int64_t>()), show("client_first_token_seconds", "p50"),
+                          show("client_first_token_seconds", "p95"), show("client_seconds", "p50"), show("client_seconds", "p95"), show("client_seconds", "p99")});
+  }
+  if (!table.rows.empty()) tables->push_back(std::move(table));
+}
+
+}  // namespace
+
+std::vector<TextTable> MakeTables(const Json& results) {
+  std::vector<TextTable> tables;
+  AddQualityTables(results, &tables);
+  AddComparisonTables(results, &tables);
+  AddEfficiencyTables(results, &tables);
+  AddEfficiencyComparisons(results, &tables);
+  AddLengthTable(results, &tables);
+  AddOpenLoopTable(results, &tables);
+  return tables;
+}
+
+}  // namespace precis::eval
