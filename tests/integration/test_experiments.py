@@ -59,7 +59,7 @@ def cli(tool):
 def test_from_request_to_report(experiment, cli, tmp_path):
     run, file = experiment
     server = run()
-    units = [f"unit-{i}" for i in range(80)]
+    units = [f"unit-{i}" for i in range(160)]
     summaries = send(server, units)
     for unit, summary in summaries.items():
         assert summary.assignment.arm == experiments.choose_arm("s", WEIGHTS, unit), "client and server agree"
@@ -78,7 +78,7 @@ def test_from_request_to_report(experiment, cli, tmp_path):
     assert re.search(r"flash(?: is|:) .* at p50 of total_seconds.*; n = \d+", text), text
     assert "sample ratio: as configured" in text and "time_to_first_token_seconds" in text
     report = json.loads(cli(server, "report", "flash-vs-standard", "--json"))
-    assert sum(arm["requests"] for arm in report["arms"]) == 80 and sum(arm["units"] for arm in report["arms"]) == 80
+    assert sum(arm["requests"] for arm in report["arms"]) == 160 and sum(arm["units"] for arm in report["arms"]) == 160
     assert re.search(r"unit-0: flash-vs-standard/(control|flash), assigned", cli(server, "assign", "--unit=unit-0"))
     cli(server, "report", "no-such", code=7)
 
@@ -86,7 +86,7 @@ def test_from_request_to_report(experiment, cli, tmp_path):
     new.write_text(file.read_text() + "    share: 30%\n")
     traffic.write_text("".join(json.dumps({"unit_id": unit}) + "\n" for unit in units))
     text = cli(server, "validate", str(new), f"--traffic={traffic}")
-    assert "is valid" in text and "assigned" in text and "(80 units" in text
+    assert "is valid" in text and "assigned" in text and "(160 units" in text
     new.write_text("experiments:\n  - name: x\n    arms: [{name: a, attention_backend: flash}, {name: b, attention_backend: flush}]\n")
     assert "unknown attention_backend 'flush'" in cli(server, "validate", str(new), code=7)
 
