@@ -117,6 +117,9 @@ struct GpuAttentionArgs {
   GemmMode mode;  // for standard: whose matrix products
   // For flash_decode: [count * heads], all zero, and all zero again afterwards (not shared by streams); null: the splits are joined by a second launch.
   uint32_t* decode_counters = nullptr;
+  // flash_decode: all keys and values but each sequence's last, and the sequences' arrays, were there before the kernel before this one began. Then they are
+  // read before it has ended.
+  bool only_last_is_new = false;
 };
 
 // keys and values of row i (k at +width, v at +2 width in qkv) to slot slots[i] % 16 of page slots[i] / 16; a slot < 0 is skipped.

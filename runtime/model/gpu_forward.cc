@@ -190,6 +190,7 @@ absl::Status GpuForward::Attend(int index, const GpuBatch& batch, const KvMemory
   args.workspace_bytes = workspace_bytes_;
   args.mode = mode_;
   args.decode_counters = counters_;
+  args.only_last_is_new = batch.decode_only();  // a row a sequence, and the batch was copied before the first kernel
   for (const GpuPart& part : batch.parts()) {
     if (timer != nullptr) PRECIS_TRY(timer->Begin(part.variant, stream));
     AttendPart(part, batch, args, stream);

@@ -44,6 +44,7 @@ struct DecodeParams {
   const float* slopes;  // or null
   float* partials;      // [sequence][head][splits][PartialFloats]
   unsigned* counters;   // [sequence][head], zero, or null
+  int early;            // only_last_is_new
 };
 
 // Joins partial results in order: result i has its maximum at maxima[i * stride], its sum at sums[i * stride], element `column` of its output at
@@ -82,6 +83,12 @@ PRECIS_DEVICE void JoinSplits(const DecodeParams& p, int sequence, int head, int
   }
 }
 
+// What a warp has loaded before its loop: the first kBatch keys and values of its first step.
+template <class Shape>
+struct FirstPieces {
+  Vec16 keys[Shape::kBatch], values[Shape::kBatch];
+};
+
 // Loads `kBatch` pieces from the `index`-th of a step on.
 template <class Shape>
 PRECIS_DEVICE void LoadBatch(Vec16 (&pieces)[Shape::kBatch], const WarpKeys& w, const char* part, const StepPages& pages, int step, int index, bool used) {
@@ -92,16 +99,14 @@ PRECIS_DEVICE void LoadBatch(Vec16 (&pieces)[Shape::kBatch], const WarpKeys& w, 
 // This warp's keys: leaves its maximum, its sum and, in lanes below kVectors, its output. Registers of keys are loaded again as soon as their products are
 // taken, those of values likewise, so that loads are always under way.
 template <class T, int kHeadDim, int kSteps>
-PRECIS_DEVICE void WarpAttention(const WarpKeys& w, const float (&q)[kPerVector<T>], float slope, float& maximum, float& sum,
-                                 float (&output)[kPerVector<T>]) {
+PRECIS_DEVICE void WarpAttention(const WarpKeys& w, FirstPieces<DecodeShape<T, kHeadDim>>& first, const float (&q)[kPerVector<T>], float slope, float& maximum,
+                                 float& sum, float (&output)[kPerVector<T>]) {
   using Shape = DecodeShape<T, kHeadDim>;
   constexpr int kLanes = Shape::kLanes, kBatch = Shape::kBatch, kVector = Shape::kVector;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const bool used = lane % kLanes < Shape::kVectors;
   StepPages pages = PagesOfStep(w, 0);
-  Vec16 keys[kBatch], values[kBatch];
-  LoadBatch<Shape>(keys, w, w.keys, pages, 0, 0, used);
-  LoadBatch<Shape>(values, w, w.values, pages, 0, 0, used);
+  Vec16 (&keys)[kBatch] = first.keys, (&values)[kBatch] = first.values;
   for (int step = 0; step < kSteps; ++step) {
     if (w.first + step * 32 >= w.context) break;
     const StepPages next_pages = step + 1 < kSteps ? PagesOfStep(w, step + 1) : pages;
@@ -160,17 +165,41 @@ PRECIS_DEVICE void WarpAttention(const WarpKeys& w, const float (&q)[kPerVector<
   }
 }
 
+// The first pieces of a warp. With `early` first without the context's last key, which may not be there yet, then, late, that one alone.
+template <class Shape>
+PRECIS_DEVICE void LoadFirst(FirstPieces<Shape>& first, WarpKeys w, bool used, bool early) {
+  if (early) w.context -= 1;
+  const StepPages pages = PagesOfStep(w, 0);
+  LoadBatch<Shape>(first.keys, w, w.keys, pages, 0, 0, used);
+  LoadBatch<Shape>(first.values, w, w.values, pages, 0, 0, used);
+}
+template <class Shape>
+PRECIS_DEVICE void LoadLast(FirstPieces<Shape>& first, const WarpKeys& w, bool used) {
+  const StepPages pages = PagesOfStep(w, 0);
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  PRECIS_UNROLL
+  for (int i = 0; i < Shape::kBatch; ++i) {
+    if (w.first + i * Shape::kGroups + lane / Shape::kLanes != w.context - 1) continue;
+    first.keys[i] = LoadPiece<Shape>(w, w.keys, pages, 0, i, used);
+    first.values[i] = LoadPiece<Shape>(w, w.values, pages, 0, i, used);
+  }
+}
+
 template <class T, int kHeadDim, class Tuning>
 PRECIS_KERNEL(Tuning::kThreads, Tuning::kMinBlocks) FlashDecodeKernel(const DecodeParams p) {
   using Shape = DecodeShape<T, kHeadDim>;
   constexpr int kWarps = Tuning::kWarps, kWarpKeys = Tuning::kWarpKeys;
   constexpr int kRowBytes = kHeadDim * static_cast<int>(sizeof(T));
-  GridDependencyWait();
+  const bool early = p.early != 0;
+  if (!early) GridDependencyWait();
   GridDependencyLaunch();
   const int head = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), sequence = static_cast<int>(blockIdx.z);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
   const int context = p.rows.query_count[sequence] > 0 ? p.rows.context_length[sequence] : 0;
-  if (split * kDecodeSplit >= context) return;
+  if (split * kDecodeSplit >= context) {
+    if (early) GridDependencyWait();
+    return;
+  }
   const int row = p.rows.query_begin[sequence];
 
   WarpKeys w;
@@ -182,15 +211,22 @@ PRECIS_KERNEL(Tuning::kThreads, Tuning::kMinBlocks) FlashDecodeKernel(const Deco
   w.keys = p.kv.keys + head * (kTokensPerPage * kRowBytes) + piece;
   w.values = p.kv.values + head * (kTokensPerPage * kRowBytes) + piece;
   const float slope = p.slopes != nullptr ? p.slopes[head] * kLog2E : 0.0f;
+  const bool used = lane % Shape::kLanes < Shape::kVectors;
+  FirstPieces<Shape> first;
+  LoadFirst<Shape>(first, w, used, early);
+  if (early) {
+    GridDependencyWait();
+    LoadLast<Shape>(first, w, used);
+  }
 
   float q[Shape::kVector] = {};
-  if (lane % Shape::kLanes < Shape::kVectors) {
+  if (used) {
     Unpack<T>(Load16(p.q + row * p.q_stride + head * kRowBytes + piece), q);
     PRECIS_UNROLL
     for (int v = 0; v < Shape::kVector; ++v) q[v] *= p.scale_log2;
   }
   float maximum = NegativeInfinity(), sum = 0, output[Shape::kVector] = {};
-  WarpAttention<T, kHeadDim, kWarpKeys / 32>(w, q, slope, maximum, sum, output);
+  WarpAttention<T, kHeadDim, kWarpKeys / 32>(w, first, q, slope, maximum, sum, output);
 
   float* outputs = reinterpret_cast<float*>(DynamicShared());  // [kWarps][kHeadDim]
   float* maxima = outputs + kWarps * kHeadDim;
@@ -262,6 +298,7 @@ inline DecodeParams MakeDecodeParams(const GpuAttentionArgs& args, int element_b
   p.slopes = args.alibi_slopes;
   p.partials = static_cast<float*>(args.workspace);
   p.counters = args.decode_counters;
+  p.early = args.only_last_is_new ? 1 : 0;
   return p;
 }
 

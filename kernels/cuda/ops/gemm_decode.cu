@@ -35,8 +35,16 @@ struct SplitWeights {
   }
 };
 
+// The norm's gain and bias, k floats each, into shared memory: they are weights, and come before the kernel's turn.
+PRECIS_DEVICE void LoadAffine(const GemmArgs& p, float* affine) {
+  for (int i = 4 * static_cast<int>(threadIdx.x); i < p.k; i += 4 * static_cast<int>(blockDim.x)) {
+    Store16(affine + i, Load16(p.norm_gain + i));
+    Store16(affine + p.k + i, Load16(p.norm_bias + i));
+  }
+}
+
 // The rows of x, normalised, as bf16 rows of k + 8 elements (the padding spreads rows over banks). A row a warp at a time.
-PRECIS_DEVICE void NormaliseRows(const GemmArgs& p, Bf16* to, int warp, int warps, int lane) {
+PRECIS_DEVICE void NormaliseRows(const GemmArgs& p, const float* affine, Bf16* to, int warp, int warps, int lane) {
   PRECIS_NO_UNROLL
   for (int m = warp; m < p.m; m += warps) {
     NormValues<kNormVectors> values;
@@ -47,12 +55,22 @@ PRECIS_DEVICE void NormaliseRows(const GemmArgs& p, Bf16* to, int warp, int warp
       const int column = 4 * (lane + 32 * v);
       if (column >= p.k) continue;
       float gain[4], bias[4], out[4];
-      LoadVector(p.norm_gain + column, gain);
-      LoadVector(p.norm_bias + column, bias);
+      LoadVector(affine + column, gain);
+      LoadVector(affine + p.k + column, bias);
       PRECIS_UNROLL
       for (int e = 0; e < 4; ++e) out[e] = Normalised(values.v[v][e], factors, gain[e], bias[e]);
       *reinterpret_cast<uint64_t*>(to + m * (p.k + 8) + column) = PackBf16(out[0], out[1]) | static_cast<uint64_t>(PackBf16(out[2], out[3])) << 32;
     }
+  }
+}
+
+// Eight values of k of rows row, row + 8, ...
+template <int kEights, int kCount>
+PRECIS_DEVICE void LoadRows(Eight (&a)[kCount], const GemmArgs& p, const Bf16* x, int64_t x_stride, int row, int k) {
+  PRECIS_UNROLL
+  for (int i = 0; i < kCount; ++i) {
+    const int m = row + 8 * i;
+    a[i] = i < kEights && m < p.m && k < p.k ? ToEight(Load16(x + m * x_stride + k)) : Eight{};
   }
 }
 
@@ -70,14 +88,17 @@ PRECIS_KERNEL((32 * kMaxWarps<kTiles, kEights, kNorm>), 1) GemmDecodeKernel(cons
   const int column = first_column + static_cast<int>(threadIdx.x) % kColumns;
   const float scale = p.w_type == GpuType::kI8 && column < p.n ? p.w_scale[column] : 1.0f;
   const float bias = p.bias != nullptr && column < p.n ? p.bias[column] : 0.0f;
+  float* affine = partial + splits * kRows * kColumns;  // [2][k]
+  if (kNorm) LoadAffine(p, affine);
   GridDependencyLaunch();
   GridDependencyWait();
   const int row = lane / 4;
   const Bf16* x = static_cast<const Bf16*>(p.x);
   int64_t x_stride = p.x_stride;
   if (kNorm) {
-    Bf16* normalised = reinterpret_cast<Bf16*>(partial + splits * kRows * kColumns);
-    NormaliseRows(p, normalised, warp, warps, lane);
+    SyncThreads();
+    Bf16* normalised = reinterpret_cast<Bf16*>(affine + 2 * p.k);
+    NormaliseRows(p, affine, normalised, warp, warps, lane);
     SyncThreads();
     x = normalised;
     x_stride = p.k + 8;
@@ -85,15 +106,12 @@ PRECIS_KERNEL((32 * kMaxWarps<kTiles, kEights, kNorm>), 1) GemmDecodeKernel(cons
   for (int split = warp; split < splits; split += warps) {
     if (split != warp) weights.Load(p, first_column, split, lane);
     float d[kRowTiles][kTiles][4] = {};
+    Eight rows[2][2 * kRowTiles];  // of this block of k and, under way, of the next
+    LoadRows<kEights>(rows[0], p, x, x_stride, row, split * kSplit + lane % 4 * 8);
     PRECIS_UNROLL
     for (int block = 0; block < kBlocks; ++block) {
-      const int k = split * kSplit + block * 32 + lane % 4 * 8;
-      Eight a[2 * kRowTiles];
-      PRECIS_UNROLL
-      for (int i = 0; i < 2 * kRowTiles; ++i) {
-        const int m = row + 8 * i;
-        a[i] = i < kEights && m < p.m && k < p.k ? ToEight(Load16(x + m * x_stride + k)) : Eight{};
-      }
+      if (block + 1 < kBlocks) LoadRows<kEights>(rows[(block + 1) % 2], p, x, x_stride, row, split * kSplit + (block + 1) * 32 + lane % 4 * 8);
+      const Eight (&a)[2 * kRowTiles] = rows[block % 2];
       PRECIS_UNROLL
       for (int half = 0; half < 2; ++half) {
         PRECIS_UNROLL
@@ -126,7 +144,7 @@ void LaunchDecode(const GemmArgs& args, Stream stream) {
   const int splits = (args.k + kSplit - 1) / kSplit;
   constexpr int kMost = kMaxWarps<kTiles, kEights, kNorm>;
   const int rounds = (splits + kMost - 1) / kMost, warps = (splits + rounds - 1) / rounds;
-  const int shared_bytes = splits * 8 * kEights * 8 * kTiles * 4 + (kNorm ? args.m * (args.k + 8) * 2 : 0);
+  const int shared_bytes = splits * 8 * kEights * 8 * kTiles * 4 + (kNorm ? 2 * args.k * 4 + args.m * (args.k + 8) * 2 : 0);
   Launch(GemmDecodeKernel<W, kTiles, kEights, kNorm>,
          {.grid = (args.n + 8 * kTiles - 1) / (8 * kTiles), .block = 32 * warps, .shared_bytes = shared_bytes, .stream = stream, .dependent = true}, args, splits);
 }
@@ -139,7 +157,12 @@ void LaunchTyped(const GemmArgs& args, Stream stream) {
   } else if (args.m <= 16) {
     wide ? LaunchDecode<W, 4, 2>(args, stream) : LaunchDecode<W, 1, 2>(args, stream);
   } else {
-    args.m <= 32 ? LaunchDecode<W, 2, 4>(args, stream) : LaunchDecode<W, 2, 8>(args, stream);
+    const bool narrow = args.n <= 1024 && args.k <= 1024;  // blocks of 16 columns would leave multiprocessors without one
+    if (args.m <= 32) {
+      narrow ? LaunchDecode<W, 1, 4>(args, stream) : LaunchDecode<W, 2, 4>(args, stream);
+    } else {
+      narrow ? LaunchDecode<W, 1, 8>(args, stream) : LaunchDecode<W, 2, 8>(args, stream);
+    }
   }
 }
 

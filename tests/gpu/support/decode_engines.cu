@@ -31,6 +31,11 @@ GpuAttentionArgs WithCounters(GpuAttentionArgs args) {
 
 void FlashDecode(const GpuAttentionArgs& args, cudaStream_t stream) { cuda::FlashDecode(WithCounters(args), Stream{stream}); }
 void FlashDecodeTwoLaunches(const GpuAttentionArgs& args, cudaStream_t stream) { cuda::FlashDecode(args, Stream{stream}); }
+// As a decode step runs it; here nothing was written by the kernel before.
+void FlashDecodeEarly(GpuAttentionArgs args, cudaStream_t stream) {
+  args.only_last_is_new = true;
+  FlashDecode(args, stream);
+}
 
 void StandardDecode(const GpuAttentionArgs& args, cudaStream_t stream) { cuda::StandardDecode(args, Stream{stream}); }
 
@@ -56,6 +61,7 @@ DecodeEngine Variant() {
 const std::vector<DecodeEngine>& DecodeEngines() {
   static const std::vector<DecodeEngine>* engines = new std::vector<DecodeEngine>{
       {"flash_decode", FlashDecode, cuda::DecodeWorkspaceBytes},
+      {"flash_decode, early loads", FlashDecodeEarly, cuda::DecodeWorkspaceBytes},
       {"flash_decode, two launches", FlashDecodeTwoLaunches, cuda::DecodeWorkspaceBytes},
       {"standard_decode", StandardDecode, StandardBytes},
       Variant<1, 16>(), Variant<1, 20>(), Variant<2, 8>(), Variant<2, 10>(), Variant<4, 3>(), Variant<4, 5>(), Variant<8, 2>(),

@@ -133,7 +133,7 @@ void DecodeModel::Step(cudaStream_t stream, unsigned parts) const {
                                     .block_table = block_table_.get(), .block_table_stride = pages, .count = sequences_, .max_query = 1, .max_context = context_,
                                     .total_queries = sequences_},
                       .scale = 0.125f, .alibi_slopes = nullptr, .workspace = workspace_.get(), .workspace_bytes = static_cast<int64_t>(workspace_.size()),
-                      .mode = mode_, .decode_counters = counters_.get()}, {stream});
+                      .mode = mode_, .decode_counters = counters_.get(), .only_last_is_new = true}, {stream});
     if (!(parts & kProducts)) continue;
     Product(attention_out_, l.projection, &l.projection_bias, x_.get(), kWidth, kWidth, GpuType::kF32, GpuActivation::kNone, true, stream);
     norm_product(l.gain2, l.bias2, l.up, &l.up_bias, up_out_.get(), 4 * kWidth, GpuType::kBf16, GpuActivation::kGeluTanh);
