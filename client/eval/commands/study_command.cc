@@ -27,7 +27,8 @@ std::string FindServer() {
 
 // On free ports; returns once it is ready, with its address.
 absl::StatusOr<std::unique_ptr<ChildProcess>> StartServer(const StudyCommand& command, std::string* address) {
-  std::vector<std::string> arguments = {command.server_binary.empty() ? FindServer() : command.server_binary, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"};
+  std::vector<std::string> arguments = {command.server_binary.empty() ? FindServer() : command.server_binary, "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0",
+                                        "--log-level=warning"};
   for (const std::string& model : command.models) arguments.push_back("--model=" + model);
   arguments.insert(arguments.end(), command.server_flags.begin(), command.server_flags.end());
   auto server = ChildProcess::Start(arguments);

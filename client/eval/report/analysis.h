@@ -29,7 +29,7 @@ std::vector<std::string> GroupsOf(const Study& study, const Scored& scored);
 
 // results.json: what was run, and
 //   quality.GROUP.SYSTEM: scores as `precis-eval score` prints them and intervals.METRIC [low, high]
-//   comparisons[]: group, metric, a, b, n, difference (a - b), interval, p, p_holm (over the comparisons of the group)
+//   comparisons[]: group, metric, a, b, n, difference (a - b), interval, p, p_holm (over the pairs of systems of a group and metric)
 //   efficiency.BACKEND: n, per measure {mean, mean_interval, p50, p50_interval, p95, p99}; seconds and bytes; throughput
 //   efficiency_comparisons[]: like comparisons, with the ratio of the means
 //   lengths.BACKEND: points and fitted exponents; open_loop[]

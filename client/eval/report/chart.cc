@@ -27,7 +27,8 @@ struct Axis {
 };
 
 // Whole steps of 1, 2 or 5; for bytes of powers of two.
-double NiceStep(double range) {
+double NiceStep(double range, Unit unit) {
+  if (unit == Unit::kBytes) return std::exp2(std::ceil(std::log2(range / 6)));
   const double raw = range / 5, power = std::pow(10, std::floor(std::log10(raw)));
   for (const double factor : {1.0, 2.0, 5.0}) {
     if (raw <= factor * power) return factor * power;
@@ -38,7 +39,7 @@ double NiceStep(double range) {
 std::vector<double> Ticks(const Axis& axis, Unit unit) {
   std::vector<double> ticks;
   if (!axis.log) {
-    const double step = NiceStep(axis.high - axis.low);
+    const double step = NiceStep(axis.high - axis.low, unit);
     for (double tick = std::ceil(axis.low / step) * step; tick <= axis.high * 1.0001; tick += step) ticks.push_back(tick);
     return ticks;
   }

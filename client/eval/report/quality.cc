@@ -134,26 +134,26 @@ Json ComparisonsJson(const Study& study, const Scored& scored, const AnalysisOpt
   if (scored.documents.size() < 2) return comparisons;
   static const std::set<std::string> kCompared = {"rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "chrf"};
   for (const std::string& group : GroupsOf(study, scored)) {
-    Json of_group = Json::array();
-    std::vector<double> p;
-    for (size_t i = 0; i < scored.systems.size(); ++i) {
-      for (size_t j = i + 1; j < scored.systems.size(); ++j) {
-        const System &a = scored.systems[i], &b = scored.systems[j];
-        if (a.baseline || b.name == "oracle") continue;
-        const Pointers of_a = OfGroup(study, scored, a, group), of_b = OfGroup(study, scored, b, group);
-        for (const Metric& metric : Metrics()) {
-          if (!kCompared.contains(metric.key)) continue;
+    for (const Metric& metric : Metrics()) {
+      if (!kCompared.contains(metric.key)) continue;
+      Json family = Json::array();  // Holm's correction is over the pairs of systems
+      std::vector<double> p;
+      for (size_t i = 0; i < scored.systems.size(); ++i) {
+        for (size_t j = i + 1; j < scored.systems.size(); ++j) {
+          const System &a = scored.systems[i], &b = scored.systems[j];
+          if (a.baseline || b.name == "oracle") continue;
+          const Pointers of_a = OfGroup(study, scored, a, group), of_b = OfGroup(study, scored, b, group);
           const PairedResult result = ComparePaired(metric.sample(of_a), metric.sample(of_b), options.level, options.replicates, options.seed);
-          of_group.push_back({{"group", group}, {"metric", metric.key}, {"a", a.name}, {"b", b.name}, {"n", of_a.size()}, {"difference", result.difference * metric.scale},
-                              {"interval", {result.interval.low * metric.scale, result.interval.high * metric.scale}}, {"p", result.p}});
+          family.push_back({{"group", group}, {"metric", metric.key}, {"a", a.name}, {"b", b.name}, {"n", of_a.size()}, {"difference", result.difference * metric.scale},
+                            {"interval", {result.interval.low * metric.scale, result.interval.high * metric.scale}}, {"p", result.p}});
           p.push_back(result.p);
         }
       }
-    }
-    const std::vector<double> adjusted = HolmAdjust(p);
-    for (size_t i = 0; i < adjusted.size(); ++i) {
-      of_group[i]["p_holm"] = adjusted[i];
-      comparisons.push_back(of_group[i]);
+      const std::vector<double> adjusted = HolmAdjust(p);
+      for (size_t i = 0; i < adjusted.size(); ++i) {
+        family[i]["p_holm"] = adjusted[i];
+        comparisons.push_back(family[i]);
+      }
     }
   }
   return comparisons;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -41,32 +42,43 @@ void AddQualityTables(const Json& results, std::vector<TextTable>* tables) {
   }
 }
 
+// A row for each pair of systems, a column for each metric.
 void AddComparisonTables(const Json& results, std::vector<TextTable>* tables) {
-  TextTable table{.caption = "Paired comparisons on the same documents: difference a - b, paired bootstrap interval, two-sided approximate randomisation, Holm's correction within a group",
-                  .header = {"group", "a", "b", "metric", "n", "a - b [95%]", "p", "p (Holm)"}};
+  std::map<std::string, TextTable> by_group;
+  std::vector<std::string> order;
   for (const Json& comparison : results["comparisons"]) {
-    const std::string key = comparison["metric"];
+    const std::string group = comparison["group"], key = comparison["metric"], a = comparison["a"], b = comparison["b"];
     const auto metric = std::find_if(Metrics().begin(), Metrics().end(), [&](const Metric& m) { return key == m.key; });
-    table.rows.push_back({comparison["group"], comparison["a"], comparison["b"], metric->label, absl::StrCat(comparison["n"].get<int64_t>()),
-                          WithInterval(comparison["difference"].get<double>(), comparison["interval"], "%+.2f"), PText(comparison["p"].get<double>()),
-                          PText(comparison["p_holm"].get<double>())});
+    TextTable& table = by_group[group];
+    if (table.header.empty()) {
+      order.push_back(group);
+      table.caption = absl::StrFormat("Paired differences%s on the same %d documents: a - b [95%% interval], * where p < 0.05 after Holm's correction over the pairs",
+                                      group == "all" ? "" : ", " + group, comparison["n"].get<int64_t>());
+      table.header = {"a", "b"};
+    }
+    if (std::find(table.header.begin(), table.header.end(), metric->label) == table.header.end()) table.header.push_back(metric->label);
+    auto row = std::find_if(table.rows.begin(), table.rows.end(), [&](const auto& cells) { return cells[0] == a && cells[1] == b; });
+    if (row == table.rows.end()) row = table.rows.insert(row, {a, b});
+    row->push_back(WithInterval(comparison["difference"].get<double>(), comparison["interval"], "%+.2f") + (comparison["p_holm"].get<double>() < 0.05 ? " *" : ""));
   }
-  if (!table.rows.empty()) tables->push_back(std::move(table));
+  for (const std::string& group : order) tables->push_back(by_group[group]);
 }
 
 void AddEfficiencyTables(const Json& results, std::vector<TextTable>* tables) {
+  TextTable table{.caption = "Cost of a document by the server's accounting", .header = {"measure", "backend", "n", "mean [95%]", "p50 [95%]", "p95 [95%]", "p99"}};
   for (const Measure& measure : Measures()) {
-    TextTable table{.caption = measure.label, .header = {"backend", "n", "mean [95%]", "p50", "p95", "p99"}};
     for (const auto& [backend, json] : results["efficiency"].items()) {
       if (!json.contains(measure.key)) continue;
       const Json& found = json[measure.key];
       const auto show = [&](const Json& value) { return FormatValue(value.get<double>(), measure.unit); };
-      table.rows.push_back({backend, absl::StrCat(found["n"].get<int64_t>()),
-                            absl::StrCat(show(found["mean"]), " [", show(found["mean_interval"][0]), ", ", show(found["mean_interval"][1]), "]"), show(found["p50"]),
-                            show(found["p95"]), show(found["p99"])});
+      const auto with_interval = [&](const char* name, const char* interval) {
+        return absl::StrCat(show(found[name]), " [", show(found[interval][0]), ", ", show(found[interval][1]), "]");
+      };
+      table.rows.push_back({measure.label, backend, absl::StrCat(found["n"].get<int64_t>()), with_interval("mean", "mean_interval"), with_interval("p50", "p50_interval"),
+                            with_interval("p95", "p95_interval"), show(found["p99"])});
     }
-    if (!table.rows.empty()) tables->push_back(std::move(table));
   }
+  if (!table.rows.empty()) tables->push_back(std::move(table));
   TextTable throughput{.caption = "Throughput at the fixed concurrency, one backend at a time", .header = {"backend", "blocks", "new tokens/s [95%]", "documents/s [95%]"}};
   for (const auto& [backend, json] : results["efficiency"].items()) {
     if (!json.contains("throughput") || json["throughput"].is_null()) continue;

@@ -267,8 +267,7 @@ def test_study_in_one_command_with_its_own_server_and_weights_and_biases(tmp_pat
 def test_notebook(server, tmp_path):
     """Its cells, run as they stand."""
     pytest.importorskip("matplotlib")
-    sys.path.insert(0, str(BUILD / "integration/site"))
-    pytest.importorskip("precis_client", reason="installed by the integration tests")
+    import conftest  # noqa: F401  (installs the Python package)
     notebook = json.loads((ROOT / "client/python/study.ipynb").read_text(encoding="utf-8"))
     code = "\n".join("".join(cell["source"]) + "\n" for cell in notebook["cells"] if cell["cell_type"] == "code")
     code = code.replace("min_new_tokens=35, max_new_tokens=110", "max_new_tokens=6").replace('"--min-new-tokens=35", "--max-new-tokens=110"', '"--max-new-tokens=6", "--no-cache"')
