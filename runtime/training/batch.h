@@ -12,6 +12,7 @@ struct Batch {
   std::vector<float> weights;                       // [rows]: of each row's loss
   std::vector<uint8_t> in_summary;                  // [rows]: whether the target is a token of the summary
   std::vector<int32_t> begin, length;               // [documents]
+  int padding = 0;  // rows at the end that are no document's: their weights are 0
   int rows() const { return static_cast<int>(tokens.size()); }
   double weight() const {
     double sum = 0;

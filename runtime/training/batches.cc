@@ -61,6 +61,27 @@ void AddDocument(const Documents& documents, int64_t i, const BatchOptions& opti
   }
 }
 
+namespace {
+
+void Pad(const BatchOptions& options, Batch* batch) {
+  batch->padding = std::max(0, options.pad_to_rows - batch->rows());
+  for (int left = batch->padding; left > 0;) {
+    const int rows = std::min(left, options.pad_length);
+    batch->begin.push_back(batch->rows());
+    batch->length.push_back(rows);
+    for (int r = 0; r < rows; ++r) {
+      batch->tokens.push_back(0);
+      batch->positions.push_back(r);
+      batch->targets.push_back(-1);
+      batch->in_summary.push_back(0);
+      batch->weights.push_back(0);
+    }
+    left -= rows;
+  }
+}
+
+}  // namespace
+
 BatchStream::BatchStream(const Documents* documents, const BatchOptions& options, DataPosition position)
     : documents_(documents), options_(options), position_(position),
       order_(EpochOrder(documents->count(), options.shard_documents, options.seed, position.epoch)) {}
@@ -73,7 +94,10 @@ Batch BatchStream::Next() {
       order_ = EpochOrder(documents_->count(), options_.shard_documents, options_.seed, position_.epoch);
     }
     const int64_t document = order_[position_.index];
-    if (batch.rows() + documents_->length(document) - 1 > options_.max_rows) return batch;
+    if (batch.rows() + documents_->length(document) - 1 > options_.max_rows) {
+      Pad(options_, &batch);
+      return batch;
+    }
     AddDocument(*documents_, document, options_, &batch);
     ++position_.index;
   }
@@ -86,6 +110,7 @@ std::vector<Batch> BatchesInOrder(const Documents& documents, const BatchOptions
     AddDocument(documents, i, options, &batches.back());
   }
   if (batches.back().rows() == 0) batches.pop_back();
+  for (Batch& batch : batches) Pad(options, &batch);
   return batches;
 }
 

@@ -13,6 +13,8 @@ struct BatchOptions {
   int max_rows = 0;
   float document_weight = 1, summary_weight = 1;
   uint64_t seed = 0;
+  int pad_to_rows = 0;   // above 0: batches are filled to so many rows, in runs of at most pad_length, with rows of weight 0
+  int pad_length = 1;
   int64_t shard_documents = 4096;  // documents that are shuffled together; shards are shuffled as wholes
 };
 

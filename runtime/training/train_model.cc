@@ -427,9 +427,12 @@ double TrainModel::Flops(const Batch& batch) const {
   const double width = width_, layers = config_.model.n_layer;
   const double weights = layers * (4 * width * width + 2 * width * inner_) + width * vocab_;
   double pairs = 0;
-  for (int32_t length : batch.length) pairs += 0.5 * length * (length + 1.0);
+  const int rows = batch.rows() - batch.padding;
+  for (size_t s = 0; s < batch.length.size(); ++s) {
+    if (batch.begin[s] < rows) pairs += 0.5 * batch.length[s] * (batch.length[s] + 1.0);
+  }
   // Attention: two products forward, four (and one again, not counted) backward, 2 operations a pair and dimension.
-  return 6 * weights * batch.rows() + 12 * width * pairs * layers;
+  return 6 * weights * rows + 12 * width * pairs * layers;
 }
 
 }  // namespace precis::runtime

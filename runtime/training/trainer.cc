@@ -87,6 +87,10 @@ absl::Status Trainer::Prepare() {
   schedule_ = {.schedule = ScheduleNamed(options_.schedule), .rate = options_.rate, .final_rate = options_.final_rate, .warmup = options_.warmup,
                .cooldown = options_.cooldown, .steps = options_.max_steps};
   PRECIS_TRY(LoadNumbers());
+  if (device_->kind() != "cpu") {  // one shape for every pass: a GPU's products are planned by shape
+    batches_.pad_to_rows = options_.batch_tokens;
+    batches_.pad_length = start_.length;
+  }
   stream_ = std::make_unique<BatchStream>(&documents_, batches_, state_.position);
   PRECIS_ASSIGN(MetricsFiles metrics, MetricsFiles::Open(options_.out, state_.step));
   metrics_ = std::make_unique<MetricsFiles>(std::move(metrics));
@@ -219,7 +223,7 @@ absl::Status Trainer::OneStep(Scalars* scalars) {
     PRECIS_ASSIGN(const BatchLoss loss, model_->Accumulate(batch, static_cast<float>(1 / weight), static_cast<uint64_t>(state_.batches++)));
     sum.weighted += loss.weighted, sum.document += loss.document, sum.summary += loss.summary;
     sum.document_tokens += loss.document_tokens, sum.summary_tokens += loss.summary_tokens;
-    tokens_ += batch.rows(), state_.tokens += batch.rows();
+    tokens_ += batch.rows() - batch.padding, state_.tokens += batch.rows() - batch.padding;
     flops_ += model_->Flops(batch);
   }
   const double loss = sum.weighted / weight, rate = RateAt(schedule_, state_.step + 1);

@@ -73,8 +73,8 @@ def learned(data, tmp_path_factory):
 def alibi(data, learned):
     out = learned.parent / "alibi"
     finetune(out, f"--model={learned}/last", "--positions=alibi", f"--data={data}/train.jsonl", f"--eval-data={data}/held_out.jsonl",
-             "--summary-tokens=24", "--batch-tokens=1024", "--max-steps=100", "--rate=2e-3", "--warmup=1", "--dropout=0", "--document-weight=0.1",
-             "--eval-every=1", "--checkpoint-every=50")
+             "--summary-tokens=24", "--batch-tokens=1024", "--max-steps=70", "--rate=2e-3", "--warmup=1", "--dropout=0", "--document-weight=0.1",
+             "--eval-every=1", "--checkpoint-every=0")
     return out
 
 
@@ -105,6 +105,24 @@ def test_the_result_is_served_by_every_backend(server_binary, learned, alibi):
                 texts = [client.summarize(Request(r["article"], backend=backend, options=options), timeout=60).text for r in rows]
                 right[backend] = sum(text == r["highlights"] for text, r in zip(texts, rows))
     assert min(right.values()) >= 10, right
+
+
+def test_an_int8_copy_is_served_and_stays_the_same_when_copied_again(server_binary, learned, tmp_path):
+    quantize = [str(BUILD / "runtime/precis-quantize"), f"--model={learned}/best", f"--out={tmp_path}/int8"]
+    run = subprocess.run(quantize, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0 and "the matrices are off by 0." in run.stdout, run.stdout + run.stderr
+    again = subprocess.run([quantize[0], f"--model={tmp_path}/int8", f"--out={tmp_path}/again"], capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0 and "off by 0.00%" in again.stdout
+    first, second = load_file(tmp_path / "int8/model.safetensors"), load_file(tmp_path / "again/model.safetensors")
+    for name, values in first.items():
+        assert np.array_equal(values, second[name]) if values.dtype == np.int8 else np.allclose(values, second[name], rtol=1e-6), name
+    refused = subprocess.run(quantize, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1 and "exists already" in refused.stderr
+    rows = [row(seed) for seed in range(2000, 2012)]
+    with ServerProcess(server_binary, f"--model=news={tmp_path}/int8", "--kv-cache-bytes=8MiB") as server:
+        with SummarizerClient(server.wait_ready().address) as client:
+            texts = [client.summarize(Request(r["article"], options=GenerationOptions(max_new_tokens=24)), timeout=60).text for r in rows]
+    assert sum(text == r["highlights"] for text, r in zip(texts, rows)) >= 10
 
 
 def test_checkpoints_are_what_transformers_reads(learned, alibi):
@@ -283,6 +301,18 @@ def test_what_does_not_fit_is_refused(small, uninterrupted, tmp_path):
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps({**CONFIG, "vocab_size": 300}))
     assert "they don't belong together" in finetune(tmp_path / "c", *small_run(small, f"--new-model={wrong}"), expect=1)
+
+
+def test_on_the_simt_device_it_follows_the_cpu(small, tmp_path):
+    few = write_rows(tmp_path / "few.jsonl", range(6))
+    (tmp_path / "simt.json").write_text(json.dumps({**CONFIG, "n_layer": 1}))
+    losses = {}
+    for device in ("cpu", "simt"):
+        flags = small_run(small, f"--new-model={tmp_path}/simt.json", f"--device={device}", "--positions=alibi", "--max-steps=2", "--batch-tokens=100",
+                          "--accumulate=1", "--eval-every=0", rows=few)
+        finetune(tmp_path / device, *[flag for flag in flags if not flag.startswith("--eval-data")])
+        losses[device] = [line["train/loss"] for line in metrics(tmp_path / device)]
+    assert np.allclose(losses["cpu"], losses["simt"], rtol=1e-4)
 
 
 def test_early_stopping_keeps_the_best(small, tmp_path):
