@@ -55,6 +55,7 @@ class Engine {
   virtual ~Engine() = default;
 
   // Validates, tokenises (on the caller's thread) and enqueues. On error nothing is called back.
+  // A document in pieces (TooLong::kChunk) is one request: one id, one on_done, one record of telemetry, in the queue's bounds as a whole.
   // INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (queue full, or can never fit into memory), UNAVAILABLE (draining), DEADLINE_EXCEEDED (already past).
   virtual absl::StatusOr<RequestId> Submit(Request request, RequestCallbacks callbacks) = 0;
 

@@ -39,7 +39,7 @@ struct GenerationOptions {
 absl::Status ValidateGenerationOptions(const GenerationOptions& options, int vocabulary_size,
                                        int context_tokens);
 
-enum class TooLong : uint8_t { kTruncate, kReject };
+enum class TooLong : uint8_t { kTruncate, kReject, kChunk };
 enum class Priority : uint8_t { kLow, kNormal, kHigh };
 inline constexpr int kPriorities = 3;
 std::string_view PriorityName(Priority priority);  // "low", "normal", "high"
@@ -68,7 +68,7 @@ struct Request {
   bool fresh_cache = false;
 };
 
-// What the request cost. Fields as precis.v1.Accounting.
+// What the request cost. Fields as precis.v1.Accounting, which says what they mean for a document that was summarised in pieces.
 struct Accounting {
   int prompt_tokens = 0;
   int cached_tokens = 0;
@@ -84,6 +84,7 @@ struct Accounting {
   int64_t attention_workspace_peak_bytes = 0;
   int preemptions = 0;
   int64_t weights_bytes = 0;
+  int chunks = 0;
 };
 
 struct Result {

@@ -55,6 +55,14 @@ runtime::GenerationOptions ToRuntime(const precis::v1::GenerationOptions& option
   return out;
 }
 
+runtime::TooLong ToRuntime(precis::v1::TooLong too_long) {
+  switch (too_long) {
+    case precis::v1::TOO_LONG_REJECT: return runtime::TooLong::kReject;
+    case precis::v1::TOO_LONG_CHUNK: return runtime::TooLong::kChunk;
+    default: return runtime::TooLong::kTruncate;
+  }
+}
+
 runtime::Priority ToRuntime(precis::v1::Priority priority) {
   switch (priority) {
     case precis::v1::PRIORITY_LOW: return runtime::Priority::kLow;
@@ -87,6 +95,7 @@ void FillAccounting(const runtime::Accounting& from, precis::v1::Accounting* to)
   to->set_attention_workspace_peak_bytes(from.attention_workspace_peak_bytes);
   to->set_preemptions(from.preemptions);
   to->set_weights_bytes(from.weights_bytes);
+  to->set_chunks(from.chunks);
 }
 
 void FillCheckpoint(const runtime::Checkpoint& from, precis::v1::Checkpoint* to) {
@@ -126,7 +135,7 @@ absl::Status ValidateRequest(const precis::v1::SummarizeRequest& request, int64_
   if (!s.ok()) return s;
   if (!precis::v1::TooLong_IsValid(request.too_long())) {
     return absl::InvalidArgumentError(StrCat(
-        "too_long is ", static_cast<int>(request.too_long()), "; TOO_LONG_TRUNCATE (1) and TOO_LONG_REJECT (2) exist"));
+        "too_long is ", static_cast<int>(request.too_long()), "; TOO_LONG_TRUNCATE (1), _REJECT (2) and _CHUNK (3) exist"));
   }
   if (!precis::v1::Priority_IsValid(request.priority())) {
     return absl::InvalidArgumentError(StrCat("priority is ", static_cast<int>(request.priority()),
@@ -145,8 +154,7 @@ runtime::Request ToRuntimeRequest(const precis::v1::SummarizeRequest& request) {
   out.model = request.model();
   out.attention_backend = request.attention_backend();
   out.options = ToRuntime(request.options());
-  out.too_long = request.too_long() == precis::v1::TOO_LONG_REJECT ? runtime::TooLong::kReject
-                                                                  : runtime::TooLong::kTruncate;
+  out.too_long = ToRuntime(request.too_long());
   out.priority = ToRuntime(request.priority());
   return out;
 }

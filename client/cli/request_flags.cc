@@ -8,7 +8,21 @@ namespace {
 const std::map<std::string, v1::Priority> kPriorities = {
     {"low", v1::PRIORITY_LOW}, {"normal", v1::PRIORITY_NORMAL}, {"high", v1::PRIORITY_HIGH}};
 const std::map<std::string, v1::TooLong> kTooLong = {{"truncate", v1::TOO_LONG_TRUNCATE},
-                                                     {"reject", v1::TOO_LONG_REJECT}};
+                                                     {"reject", v1::TOO_LONG_REJECT},
+                                                     {"chunk", v1::TOO_LONG_CHUNK}};
+const std::map<std::string, v1::EarlyStopping> kEarlyStopping = {
+    {"false", v1::EARLY_STOPPING_FALSE}, {"true", v1::EARLY_STOPPING_TRUE}, {"never", v1::EARLY_STOPPING_NEVER}};
+
+void AddBeamFlags(RequestFlags* flags, CLI::App* app) {
+  const std::string group = "Beam search";
+  app->add_option("--num-beams", flags->num_beams, "Follow so many continuations, give the best; 1 = off [server: 1]")->group(group);
+  app->add_option("--length-penalty", flags->length_penalty, "More than 0 favours long summaries, less short ones [server: 1]")
+      ->group(group);
+  app->add_option("--early-stopping", flags->early_stopping, "When to end before --max-new-tokens, as in transformers [false]")
+      ->transform(CLI::Transformer(kEarlyStopping).description(""))
+      ->type_name("false|true|never")
+      ->group(group);
+}
 
 void AddGenerationFlags(RequestFlags* flags, CLI::App* app) {
   const std::string group = "Generation";
@@ -35,9 +49,9 @@ void RequestFlags::AddTo(CLI::App* app) {
       ->group(group);
   app->add_option("--model", model, "Model; see `precis models` [the first that serves the backend]")
       ->group(group);
-  app->add_option("--too-long", too_long, "A document that doesn't fit: truncate or reject [truncate]")
+  app->add_option("--too-long", too_long, "A document that doesn't fit: truncate, reject, or summarise in pieces [truncate]")
       ->transform(CLI::Transformer(kTooLong).description(""))
-      ->type_name("truncate|reject")
+      ->type_name("truncate|reject|chunk")
       ->group(group);
   app->add_option("--priority", priority, "low, normal or high [normal]")
       ->transform(CLI::Transformer(kPriorities).description(""))
@@ -47,6 +61,7 @@ void RequestFlags::AddTo(CLI::App* app) {
   app->add_option("--client-request-id", client_request_id, "Echoed in the reply and in the server's log")
       ->group(group);
   AddGenerationFlags(this, app);
+  AddBeamFlags(this, app);
 }
 
 v1::SummarizeRequest RequestFlags::ToRequest() const {
@@ -66,6 +81,9 @@ v1::SummarizeRequest RequestFlags::ToRequest() const {
   if (seed) options->set_seed(*seed);
   if (no_repeat_ngram) options->set_no_repeat_ngram_size(*no_repeat_ngram);
   if (repetition_penalty) options->set_repetition_penalty(*repetition_penalty);
+  if (num_beams) options->set_num_beams(*num_beams);
+  if (length_penalty) options->set_length_penalty(*length_penalty);
+  options->set_early_stopping(early_stopping);
   for (const std::string& text : stop) options->add_stop_sequences(text);
   return request;
 }

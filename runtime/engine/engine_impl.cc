@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "runtime/engine/prompt.h"
 
 namespace precis::runtime {
 namespace {
@@ -52,30 +51,32 @@ absl::StatusOr<RequestId> EngineImpl::Submit(Request request, RequestCallbacks c
                                                   checkpoint.runner->context_tokens());
   if (status.ok()) status = CheckWidth(request.options.num_beams);
   if (!status.ok()) return status;
-  auto job = std::make_unique<Job>(*choice, std::move(request.options), std::move(request.labels),
-                                   std::move(callbacks));
-  request.options = job->options;
+  const RequestLabels labels{choice->model->name, choice->variant->name, checkpoint.runner->device(), request.labels.experiment,
+                             request.labels.arm};
   const absl::Time deadline = clock_.FromWall(request.deadline);
   RejectReason reason;
   // Before the work of tokenising, and again after it.
   status = CheckAcceptable(*choice, deadline, &reason);
-  if (!status.ok()) return Refuse(job->labels(), reason, status);
-  auto prompt = BuildPrompt(checkpoint, request);
-  if (!prompt.ok()) return prompt.status();
-  job->truncated_tokens = prompt->truncated_tokens;
+  if (!status.ok()) return Refuse(labels, reason, status);
+  auto prompts = BuildPrompts(checkpoint, request.document, request.options.max_new_tokens, request.too_long);
+  if (!prompts.ok()) return prompts.status();
+  request.document.clear();
   status = CheckAcceptable(*choice, deadline, &reason);
-  if (!status.ok()) return Refuse(job->labels(), reason, status);
+  if (!status.ok()) return Refuse(labels, reason, status);
 
   SequenceSpec spec;
   spec.pool = choice->checkpoint_index;
   spec.variant = VariantIndex(choice->variant, checkpoint);
-  // A root of its own in the prefix cache: negative ones are no variant's.
-  if (request.fresh_cache) spec.variant = -2 - static_cast<int>(fresh_caches_++ % (1u << 30));
-  spec.prompt = std::move(prompt->tokens);
-  spec.max_new_tokens = job->options.max_new_tokens;
-  spec.beams = job->options.num_beams;
+  spec.max_new_tokens = request.options.max_new_tokens;
+  spec.beams = request.options.num_beams;
   spec.priority = request.priority;
   spec.deadline = deadline;
+  if (prompts->size() > 1) {
+    return EnqueueChunked(*choice, std::move(request), std::move(callbacks), std::move(spec), *std::move(prompts));
+  }
+  auto job = std::make_unique<Job>(*choice, std::move(request.options), std::move(request.labels), std::move(callbacks));
+  job->truncated_tokens = prompts->front().truncated_tokens;
+  spec.prompt = std::move(prompts->front().tokens);
   return Enqueue(std::move(spec), std::move(job));
 }
 
@@ -105,13 +106,19 @@ absl::StatusOr<RequestId> EngineImpl::Enqueue(SequenceSpec spec, std::unique_ptr
 }
 
 void EngineImpl::Cancel(RequestId id) {
-  MutexLock lock(&mu_);
-  const absl::Time now = clock_.Now();
-  auto sequence = scheduler_.Cancel(id, now);
-  if (sequence == nullptr) return;
-  Ended ended;
-  ended.push_back(std::move(sequence));
-  EndCutShort(std::move(ended), now);
+  std::shared_ptr<ChunkedRequest> chunked;
+  {
+    MutexLock lock(&mu_);
+    const auto found = chunked_.find(id);
+    if (found != chunked_.end()) chunked = found->second.request;
+    const absl::Time now = clock_.Now();
+    if (auto sequence = scheduler_.Cancel(id, now)) {
+      Ended ended;
+      ended.push_back(std::move(sequence));
+      EndCutShort(std::move(ended), now);
+    }
+  }
+  if (chunked != nullptr) chunked->Abort(absl::CancelledError("The request was cancelled."));
 }
 
 void EngineImpl::Drain(absl::Duration bound) {
@@ -119,19 +126,26 @@ void EngineImpl::Drain(absl::Duration bound) {
   {
     MutexLock lock(&mu_);
     draining_ = true;
-    while (!jobs_.empty()) {
+    while (!nothing_accepted()) {
       const absl::Duration left = end - clock_.Now();
       if (left <= absl::ZeroDuration()) break;
       done_.WaitFor(&mu_, left);
     }
-    EndAll(absl::UnavailableError("The server is shutting down and could not finish the request in time; send it "
-                                  "to another one."));
-    while (!jobs_.empty()) done_.Wait(&mu_);
   }
+  EndAll(absl::UnavailableError("The server is shutting down and could not finish the request in time; send it "
+                                "to another one."));
   delivery_.Flush();
 }
 
 void EngineImpl::EndAll(const absl::Status& status) {
+  std::vector<std::shared_ptr<ChunkedRequest>> chunked;
+  {
+    MutexLock lock(&mu_);
+    for (const auto& [id, request] : chunked_) chunked.push_back(request.request);
+  }
+  // Their pieces end with CANCELLED, they themselves with `status`.
+  for (const auto& request : chunked) request->Abort(status);
+  MutexLock lock(&mu_);
   const absl::Time now = clock_.Now();
   std::vector<SequenceId> ids;
   for (auto& [id, job] : jobs_) {
@@ -143,6 +157,7 @@ void EngineImpl::EndAll(const absl::Status& status) {
     if (auto sequence = scheduler_.Cancel(id, now)) ended.push_back(std::move(sequence));
   }
   EndCutShort(std::move(ended), now);
+  while (!nothing_accepted()) done_.Wait(&mu_);
 }
 
 void EngineImpl::EndCutShort(Ended ended, absl::Time now) {
@@ -150,9 +165,10 @@ void EngineImpl::EndCutShort(Ended ended, absl::Time now) {
     const Job& job = *jobs_.at(sequence->id);
     const absl::Status status = CutShortStatus(job, *sequence, now);
     const bool queued = sequence->admitted == absl::InfiniteFuture();
-    if (queued && absl::IsDeadlineExceeded(status)) telemetry_->OnRejected(job.labels(), RejectReason::kDeadline);
+    Telemetry* const telemetry = TelemetryOf(job);
+    if (queued && absl::IsDeadlineExceeded(status)) telemetry->OnRejected(job.labels(), RejectReason::kDeadline);
     const absl::Time asked = std::min(sequence->cancelled, sequence->spec.deadline);
-    telemetry_->OnCancelled(job.labels(), StageOf(job, *sequence), now - asked);
+    telemetry->OnCancelled(job.labels(), StageOf(job, *sequence), now - asked);
     End(*sequence, status, "", now);
   }
   if (!ended.empty() && !gauges_changed_) {
@@ -166,13 +182,13 @@ void EngineImpl::End(const Sequence& sequence, absl::StatusOr<FinishReason> reas
   const auto node = jobs_.extract(sequence.id);
   const Job& job = *node.mapped();
   const Accounting accounting = AccountingOf(job, sequence, cache_.page_bytes(sequence.spec.pool), now);
-  telemetry_->OnFinished(job.labels(), reason.status(), reason.ok() ? FinishReasonName(*reason) : "", accounting);
+  TelemetryOf(job)->OnFinished(job.labels(), reason.status(), reason.ok() ? FinishReasonName(*reason) : "", accounting);
   absl::StatusOr<Result> result = reason.ok()
                                       ? absl::StatusOr<Result>(ResultOf(job, sequence, *reason, accounting))
                                       : absl::StatusOr<Result>(reason.status());
   delivery_.Post({job.callbacks, std::move(delta), std::move(result)});
   rate_.OnFinished(now, !jobs_.empty());
-  if (jobs_.empty()) done_.SignalAll();
+  if (nothing_accepted()) done_.SignalAll();
 }
 
 }  // namespace precis::runtime

@@ -11,8 +11,11 @@
 #include "runtime/base/mutex.h"
 #include "runtime/engine.h"
 #include "runtime/engine/clock.h"
+#include "runtime/engine/chunked_request.h"
 #include "runtime/engine/delivery.h"
 #include "runtime/engine/job.h"
+#include "runtime/engine/piece_telemetry.h"
+#include "runtime/engine/prompt.h"
 #include "runtime/engine/service_rate.h"
 #include "runtime/engine/step_executor.h"
 #include "runtime/engine/token_outcome.h"
@@ -40,6 +43,7 @@ class EngineImpl final : public Engine {
 
  private:
   std::atomic<uint32_t> fresh_caches_{0};  // requests that share no cache
+  static constexpr RequestId kFirstChunked = RequestId{1} << 63;  // ids below are those of sequences
   using Ended = std::vector<std::unique_ptr<Sequence>>;
 
   EngineImpl(std::unique_ptr<Catalog> catalog, const EngineOptions& options, Telemetry* telemetry);
@@ -50,6 +54,13 @@ class EngineImpl final : public Engine {
   absl::Status CheckAcceptable(const Catalog::Choice& choice, absl::Time deadline, RejectReason* reason);
 
   absl::StatusOr<RequestId> Enqueue(SequenceSpec spec, std::unique_ptr<Job> job);
+  // Instead, for a document that is summarised in pieces. `spec` is that of a piece, without its prompt.
+  absl::StatusOr<RequestId> EnqueueChunked(const Catalog::Choice& choice, Request request, RequestCallbacks callbacks,
+                                           SequenceSpec spec, std::vector<Prompt> pieces);
+  absl::Status AcceptChunked(const SequenceSpec& spec, absl::Span<const Prompt> pieces, RejectReason* reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<RequestId> SubmitPiece(RequestId whole, std::unique_ptr<Job> job, SequenceSpec spec) ABSL_LOCKS_EXCLUDED(mu_);
+  void ForgetChunked(RequestId id) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Engine thread.
   void RunEngine();
@@ -68,7 +79,9 @@ class EngineImpl final : public Engine {
   // Answers one and forgets it.
   void End(const Sequence& sequence, absl::StatusOr<FinishReason> reason, std::string delta, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void EndAll(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void EndAll(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
+  bool nothing_accepted() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return jobs_.empty() && chunked_.empty(); }
+  Telemetry* TelemetryOf(const Job& job) { return job.piece ? &piece_telemetry_ : telemetry_; }
   void ReportGauges() ABSL_LOCKS_EXCLUDED(mu_, gauges_mu_);
   GaugeSnapshot Gauges() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::vector<GaugeSnapshot::Share> Shares() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
@@ -77,6 +90,7 @@ class EngineImpl final : public Engine {
   const std::unique_ptr<Catalog> catalog_;
   const EngineOptions options_;
   Telemetry* const telemetry_;  // never null
+  PieceTelemetry piece_telemetry_{telemetry_};
   const EngineClock clock_;
   Delivery delivery_;
   std::unique_ptr<StepExecutor> executor_;  // engine thread
@@ -84,10 +98,16 @@ class EngineImpl final : public Engine {
   mutable Mutex mu_;
   CondVar work_;   // there is something to plan, or stopping_
   CondVar timer_;  // the next deadline changed, gauges changed, or stopping_
-  CondVar done_;   // jobs_ became empty
+  CondVar done_;   // nothing_accepted()
   KvCache cache_ ABSL_GUARDED_BY(mu_);
   Scheduler scheduler_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<SequenceId, std::unique_ptr<Job>> jobs_ ABSL_GUARDED_BY(mu_);
+  struct Chunked {
+    std::shared_ptr<ChunkedRequest> request;
+    int64_t held_tokens;  // in the queue's bounds: of pieces not yet enqueued
+  };
+  absl::flat_hash_map<RequestId, Chunked> chunked_ ABSL_GUARDED_BY(mu_);
+  RequestId next_chunked_ ABSL_GUARDED_BY(mu_) = kFirstChunked;
   ServiceRate rate_ ABSL_GUARDED_BY(mu_);
   StepExecutor::Memory memory_ ABSL_GUARDED_BY(mu_);  // of the executor, as of the last step
   bool gauges_changed_ ABSL_GUARDED_BY(mu_) = false;

@@ -63,9 +63,10 @@ std::vector<ExecutedRow> EngineImpl::PlanStep(std::vector<PageCopy>* copies) {
   for (const PlannedRow& row : plan.rows) rows.push_back({row, jobs_.at(row.sequence->id).get()});
   for (const Sequence* sequence : plan.admitted) {
     if (sequence->preemptions > 0) continue;  // told when it was admitted first
-    const RequestLabels labels = jobs_.at(sequence->id)->labels();
-    telemetry_->OnScheduled(labels, now - sequence->submitted);
-    telemetry_->OnPrefixCache(labels, sequence->prompt_tokens(), sequence->cached_tokens);
+    const Job& job = *jobs_.at(sequence->id);
+    const RequestLabels labels = job.labels();
+    TelemetryOf(job)->OnScheduled(labels, now - sequence->submitted);
+    TelemetryOf(job)->OnPrefixCache(labels, sequence->prompt_tokens(), sequence->cached_tokens);
   }
   for (const Sequence* sequence : plan.preempted) {
     telemetry_->OnPreempted(jobs_.at(sequence->id)->labels());
@@ -80,8 +81,8 @@ void EngineImpl::FinishRows(absl::Span<const ExecutedRow> rows) {
   for (const auto& request : requests) {
     const bool sample = request.front().row.sample;
     outcomes.push_back(!sample                                        ? TokenOutcome()
-                       : request.front().job->beams.has_value() ? TakeBeams(request, now, telemetry_)
-                                                                : TakeToken(request.front(), now, telemetry_));
+                       : request.front().job->beams.has_value() ? TakeBeams(request, now, TelemetryOf(*request.front().job))
+                                                                : TakeToken(request.front(), now, TelemetryOf(*request.front().job)));
   }
   MutexLock lock(&mu_);
   memory_ = executor_->memory();

@@ -92,8 +92,10 @@ EngineImpl::~EngineImpl() {
   {
     MutexLock lock(&mu_);
     draining_ = true;
-    EndAll(absl::CancelledError("The engine was stopped."));
-    while (!jobs_.empty()) done_.Wait(&mu_);
+  }
+  EndAll(absl::CancelledError("The engine was stopped."));
+  {
+    MutexLock lock(&mu_);
     stopping_ = true;
     work_.SignalAll();
     timer_.SignalAll();

@@ -40,6 +40,7 @@ struct Job {
   TextAssembler text;
   std::optional<BeamSearch> beams;
   int truncated_tokens = 0;
+  bool piece = false;  // of a ChunkedRequest
   absl::Time first_token = absl::InfiniteFuture();
   absl::Time last_token;
   int64_t workspace_peak_bytes = 0;

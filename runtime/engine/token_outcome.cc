@@ -32,7 +32,7 @@ TokenOutcome TakeToken(const ExecutedRow& row, absl::Time now, Telemetry* teleme
     return outcome;
   }
   if (static_cast<int>(sequence.generated.size()) + 1 >= sequence.spec.max_new_tokens) {
-    outcome.finished = FinishReason::kMaxNewTokens;  // prompt and max_new_tokens fit into the context (BuildPrompt)
+    outcome.finished = FinishReason::kMaxNewTokens;  // prompt and max_new_tokens fit into the context (BuildPrompts)
     job.text.Finish(&outcome.delta);
   }
   return outcome;

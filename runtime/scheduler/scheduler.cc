@@ -62,6 +62,10 @@ absl::Status Scheduler::CheckBounds(int pool, int64_t prompt_tokens, int64_t max
         ". Send a shorter document", beams > 1 ? ", fewer beams" : "",
         " or a smaller max_new_tokens; the operator can raise --kv-cache-bytes."));
   }
+  return CheckQueue(prompt_tokens, reason);
+}
+
+absl::Status Scheduler::CheckQueue(int64_t prompt_tokens, RejectReason* reason) const {
   if (queued_ >= options_.max_queued_requests) {
     *reason = RejectReason::kQueueFull;
     return absl::ResourceExhaustedError(absl::StrCat("The queue is full: ", queued_, " requests wait, at most ",
@@ -79,9 +83,11 @@ absl::Status Scheduler::CheckBounds(int pool, int64_t prompt_tokens, int64_t max
 }
 
 absl::StatusOr<Sequence*> Scheduler::Enqueue(SequenceSpec spec, absl::Time now, RejectReason* reason) {
-  absl::Status status =
-      CheckBounds(spec.pool, static_cast<int64_t>(spec.prompt.size()), spec.max_new_tokens, spec.beams, reason);
-  if (!status.ok()) return status;
+  if (!spec.accepted) {
+    absl::Status status =
+        CheckBounds(spec.pool, static_cast<int64_t>(spec.prompt.size()), spec.max_new_tokens, spec.beams, reason);
+    if (!status.ok()) return status;
+  }
   auto sequence = std::make_unique<Sequence>();
   sequence->id = next_id_++;
   sequence->spec = std::move(spec);
@@ -90,6 +96,7 @@ absl::StatusOr<Sequence*> Scheduler::Enqueue(SequenceSpec spec, absl::Time now, 
   Sequence* const pointer = sequence.get();
   sequences_.emplace(pointer->id, std::move(sequence));
   waiting_.Add(pointer);
+  if (pointer->spec.accepted) return pointer;
   ++queued_;
   queued_tokens_ += pointer->prompt_tokens();
   return pointer;
@@ -359,7 +366,7 @@ void Scheduler::ReleasePages(Sequence* sequence, absl::Time now) {
 
 void Scheduler::LeaveQueue(Sequence* sequence) {
   waiting_.Remove(sequence);
-  if (sequence->admitted != absl::InfiniteFuture()) return;
+  if (sequence->admitted != absl::InfiniteFuture() || sequence->spec.accepted) return;
   --queued_;
   queued_tokens_ -= sequence->prompt_tokens();
 }

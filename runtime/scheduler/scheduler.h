@@ -76,7 +76,11 @@ class Scheduler {
   int most_rows() const { return most_rows_; }
   // Whether a request of this size would be accepted now: OK, or RESOURCE_EXHAUSTED with *reason set.
   absl::Status CheckBounds(int pool, int64_t prompt_tokens, int64_t max_new_tokens, int beams, RejectReason* reason) const;
-  // Enqueues; the same errors. spec.beams is at most most_rows().
+  // The queue's part of that.
+  absl::Status CheckQueue(int64_t prompt_tokens, RejectReason* reason) const;
+  // Counts (or no longer counts) so many prompt tokens as waiting: of parts of an accepted request that are enqueued later.
+  void HoldQueueTokens(int64_t more) { queued_tokens_ += more; }
+  // Enqueues; the same errors, unless spec.accepted. spec.beams is at most most_rows().
   absl::StatusOr<Sequence*> Enqueue(SequenceSpec spec, absl::Time now, RejectReason* reason);
 
   // Waiting: removes it and returns it. Running: it ends at the next Reap; returns null. Unknown: null.

@@ -91,6 +91,38 @@ def test_too_long_is_truncated_and_counted(client):
     assert summary.accounting.prompt_tokens + 12 <= 512
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_beams(client, backend):
+    text, options = article(60), GenerationOptions(max_new_tokens=12, num_beams=4, length_penalty=2.0, early_stopping="never")
+    one = client.summarize(Request(text, backend=backend, options=options, return_token_ids=True))
+    assert len(one.token_ids) == one.accounting.new_tokens <= 12
+    assert client.summarize(Request(text, backend=backend, options=options)).text == one.text
+    with client.stream(Request(text, backend=backend, options=options)) as stream:
+        pieces = list(stream)
+    assert pieces == [one.text]
+    for bad, word in ((dict(temperature=0.5), "temperature"), (dict(stop_sequences=("x",)), "stop_sequences"), (dict(num_beams=99), "16")):
+        with pytest.raises(InvalidRequest, match=word):
+            client.summarize(Request(text, options=GenerationOptions(**{"num_beams": 4, **bad})))
+
+
+def test_chunks(client, server):
+    text = article(3000)
+    options = GenerationOptions(max_new_tokens=40, min_new_tokens=20)
+    one = client.summarize(Request(text, backend="flash", options=options, too_long="chunk", return_token_ids=True))
+    accounting = one.accounting
+    assert accounting.chunks >= 7 and accounting.truncated_tokens == 0 and accounting.prompt_tokens > 3000
+    assert 20 <= len(one.token_ids) <= 40 and accounting.new_tokens >= 20 * (accounting.chunks + 1)
+    with client.stream(Request(text, backend="flash", options=options, too_long="chunk")) as stream:
+        pieces = list(stream)
+    assert "".join(pieces) == one.text and len(pieces) > 1
+    assert client.summarize(Request("Short.", options=options, too_long="chunk")).accounting.chunks == 0
+    with pytest.raises(InvalidRequest, match="Ask for at most"):
+        client.summarize(Request(text, backend="flash", options=GenerationOptions(max_new_tokens=200), too_long="chunk"))
+    with pytest.raises(DeadlineExceeded):
+        client.summarize(Request(text, backend="flash", options=options, too_long="chunk"), timeout=0.01)
+    server.wait_idle()
+
+
 def test_deadline(client, server):
     endless = GenerationOptions(max_new_tokens=20000, min_new_tokens=20000)
     with pytest.raises(DeadlineExceeded):
@@ -138,6 +170,17 @@ def test_cli_summarize(precis, tmp_path):
     lines = [json.loads(line) for line in
              precis("summarize", str(document), "--stream", "--json", *flags).stdout.splitlines()]
     assert "".join(line["delta"] for line in lines[:-1]) == lines[-1]["summary"] == answer["summary"]
+
+
+def test_cli_beams_and_chunks(precis, tmp_path):
+    document = tmp_path / "long.txt"
+    document.write_text(article(1500))
+    flags = ("--backend=flash", "--max-new-tokens=20", "--num-beams=3", "--length-penalty=0.5", "--early-stopping=true", "--too-long=chunk")
+    answer = json.loads(precis("summarize", str(document), "--json", *flags).stdout)
+    assert answer["accounting"]["chunks"] >= 3
+    assert precis("summarize", str(document), "--stream", *flags).stdout == answer["summary"] + "\n"
+    assert "false|true|never" in precis("summarize", "--help").stdout
+    assert precis("summarize", str(document), "--early-stopping=sometimes", code=2).stderr
 
 
 def test_cli_many(precis, tmp_path):

@@ -28,6 +28,8 @@ def tokens(server: ServerProcess) -> dict:
     with SummarizerClient(server.wait_ready().address) as client:
         for backend in BACKENDS:
             requests = [Request(article(words, seed=words), backend=backend, options=options, return_token_ids=True) for words in (3, 30)]
+            beams = GenerationOptions(max_new_tokens=6, min_new_tokens=6, num_beams=3)
+            requests.append(Request(article(20, seed=1), backend=backend, options=beams, return_token_ids=True))
             answers[backend] = [client.summarize(request, timeout=120).token_ids for request in requests]
     return answers
 
@@ -37,7 +39,7 @@ def test_tokens_are_the_cpus(server_binary, folders):
         expected = tokens(server)
     with serve(server_binary, folders, "simt") as server:
         assert tokens(server) == expected
-        assert server.metric("precis_requests_total", device="simt", attention_backend="flash", grpc_code="OK") == 2
+        assert server.metric("precis_requests_total", device="simt", attention_backend="flash", grpc_code="OK") == 3
 
 
 def test_a_device_that_is_not_there_is_a_clear_error(server_binary, folders):

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -24,6 +26,16 @@ class LogitsRecord {
     MutexLock lock(&mu_);
     logits_[key] = std::move(bits);
   }
+  // Of a beam search, whose beams have no names: that such logits were seen.
+  void AddBeam(const float* logits, int count) {
+    const std::string bytes(reinterpret_cast<const char*>(logits), count * sizeof(float));
+    MutexLock lock(&mu_);
+    beams_.insert(bytes);
+  }
+  std::set<std::string> TakeBeams() {
+    MutexLock lock(&mu_);
+    return std::exchange(beams_, {});
+  }
   std::map<Key, std::vector<uint32_t>> Take() {
     MutexLock lock(&mu_);
     return std::exchange(logits_, {});
@@ -32,6 +44,7 @@ class LogitsRecord {
  private:
   Mutex mu_;
   std::map<Key, std::vector<uint32_t>> logits_;
+  std::set<std::string> beams_;
 };
 
 // Runs another runner and records the logits of every sampled row, bit for bit.
@@ -71,6 +84,7 @@ class CapturingRunner final : public runtime::ModelRunner {
     }
     absl::Status status = runner_->Step(copies, memory, timed, outputs, stats);
     for (size_t i = 0; i < rows.size() && status.ok(); ++i) {
+      if (rows[i].logits != nullptr) record_->AddBeam(rows[i].logits, vocabulary);
       if (rows[i].sampling == nullptr) continue;
       record_->Add({rows[i].sampling->options->seed, rows[i].sampling->generated.size()}, copies[i].logits, vocabulary);
     }

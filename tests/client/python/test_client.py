@@ -91,11 +91,26 @@ def test_request_and_summary_carry_every_field(fake, connect):
     assert sent.document == b"one two" and sent.attention_backend == "standard" and sent.model == "m"
     assert sent.options.max_new_tokens == 5 and sent.options.seed == 2**63
     assert not sent.options.HasField("top_k") and list(sent.options.stop_sequences) == ["a", "b"]
+    assert not sent.options.HasField("num_beams") and sent.options.early_stopping == fake.pb.EARLY_STOPPING_UNSPECIFIED
     assert sent.too_long == fake.pb.TOO_LONG_REJECT and sent.priority == fake.pb.PRIORITY_HIGH
     assert sent.unit_id == "u" and sent.return_token_ids
     assert summary.text == "one two" and summary.finish_reason == "end_of_text" and summary.token_ids == (1, 2)
     assert summary.assignment.reason == "forced" and summary.accounting.kv_cache_peak_bytes == 1 << 40
     assert summary.backend == "standard" and summary.client_request_id == "r"
+
+
+def test_beams_and_chunks(fake, connect):
+    from precis_client import GenerationOptions, Request
+    client = connect(fake.address)
+    names = {False: "FALSE", True: "TRUE", "never": "NEVER"}
+    for early, name in names.items():
+        client.call("summarize", Request("a", options=GenerationOptions(num_beams=4, length_penalty=2.0, early_stopping=early)))
+        sent = fake.requests[-1].options
+        assert sent.num_beams == 4 and sent.length_penalty == 2 and sent.early_stopping == fake.pb.EarlyStopping.Value(f"EARLY_STOPPING_{name}")
+    client.call("summarize", Request("a", too_long="chunk"))
+    assert fake.requests[-1].too_long == fake.pb.TOO_LONG_CHUNK
+    with pytest.raises(ValueError, match="early_stopping is 'always'"):
+        client.call("summarize", Request("a", options=GenerationOptions(early_stopping="always")))
 
 
 def test_retries_and_honours_pushback(fake, connect):

@@ -49,6 +49,10 @@ class Call {
     MutexLock lock(&mu_);
     return streamed_;
   }
+  int deltas() {
+    MutexLock lock(&mu_);
+    return deltas_;
+  }
   bool called_after_done() {
     MutexLock lock(&mu_);
     return after_done_;

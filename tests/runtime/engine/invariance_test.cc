@@ -32,7 +32,7 @@ const Setting kSettings[] = {
     {"chunk16", 16},
     {"chunk64", 64},
     {"chunk512", 512},
-    {"few_rows", 512, 3},
+    {"few_rows", 512, 9},
     {"no_prefix_cache", 64, 256, false},
     {"preemption", 64, 256, true, 2},
     {"preemption_no_cache", 48, 256, false, 1},
@@ -59,6 +59,10 @@ class InvarianceTest : public ::testing::Test {
       request.options.seed = i;
       if (i % 2 == 1) request.options.temperature = 1;
       if (i % 4 == 3) request.options.top_p = .9f;
+      if (i % 4 == 2) {
+        request.options.num_beams = 2 + static_cast<int>(random_() % 7);
+        request.options.early_stopping = static_cast<runtime::EarlyStopping>(random_() % 3);
+      }
       request.priority = static_cast<runtime::Priority>(random_() % 3);
       requests_.push_back(request);
     }
@@ -75,7 +79,8 @@ class InvarianceTest : public ::testing::Test {
     options.max_step_tokens = setting.chunk;
     options.max_batch_rows = setting.rows;
     options.prefix_cache = setting.prefix_cache;
-    options.kv_cache_bytes = page_bytes * (setting.spare_pages < 0 ? 1000 : 12 + setting.spare_pages);
+    // The largest request needs 9 pages of its prompt and 3 of each of 8 beams.
+    options.kv_cache_bytes = page_bytes * (setting.spare_pages < 0 ? 1000 : 33 + setting.spare_pages);
     auto engine = Engine::Create(std::move(catalog), options, &telemetry_);
     EXPECT_TRUE(engine.ok()) << engine.status();
     return *std::move(engine);
@@ -83,13 +88,15 @@ class InvarianceTest : public ::testing::Test {
 
   // Each request with the engine to itself.
   void RunAlone() {
-    const auto engine = Start({"alone", 512, 1, /*prefix_cache=*/false});
+    const auto engine = Start({"alone", 512, 9, /*prefix_cache=*/false});
     for (const Request& request : requests_) {
       const auto result = Send(engine.get(), request)->Wait();
       ASSERT_TRUE(result.ok()) << result.status();
       alone_.push_back(result->token_ids);
     }
     alone_logits_ = record_.Take();
+    alone_beams_ = record_.TakeBeams();
+    EXPECT_GT(alone_beams_.size(), 100u);
   }
 
   void RunTogether(const Setting& setting) {
@@ -122,6 +129,7 @@ class InvarianceTest : public ::testing::Test {
     for (const auto& [key, bits] : record_.Take()) {
       EXPECT_TRUE(bits == alone_logits_[key]) << "logits of request " << key.first << ", token " << key.second;
     }
+    for (const std::string& logits : record_.TakeBeams()) EXPECT_TRUE(alone_beams_.contains(logits)) << "logits of a beam";
     engine->Drain(absl::Seconds(60));
     EXPECT_EQ(engine->load().kv_blocks_used, 0);
   }
@@ -141,6 +149,7 @@ class InvarianceTest : public ::testing::Test {
   CountingTelemetry telemetry_;
   std::vector<std::vector<int32_t>> alone_;
   std::map<LogitsRecord::Key, std::vector<uint32_t>> alone_logits_;
+  std::set<std::string> alone_beams_;
 };
 
 class FakeInvarianceTest : public InvarianceTest {

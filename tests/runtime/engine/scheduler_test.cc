@@ -91,6 +91,43 @@ TEST_F(SchedulerTest, GrowthPreemptsTheWorstAndReplayFollowsThePrompt) {
   EXPECT_THAT(Rows(Step()), ElementsAre("2:33+1 sample"));
 }
 
+TEST_F(SchedulerTest, BeamsShareAndCopyOnWrite) {
+  Start(100, {.max_step_tokens = 40});
+  Sequence* sequence = Add(20, 40);
+  sequence->spec.beams = 3;
+  Plan plan = scheduler_->MakePlan(now_);
+  EXPECT_THAT(Rows(plan), ElementsAre("1:0+20 sample"));
+  scheduler_->Complete(plan.rows[0]);
+  scheduler_->Advance(sequence, {{0, 7}, {0, 8}, {0, 9}}, now_);
+  EXPECT_EQ(sequence->held_pages, 2);  // shared by all
+  plan = scheduler_->MakePlan(now_);
+  EXPECT_EQ(plan.rows.size(), 3u);
+  EXPECT_EQ(plan.copies.size(), 2u);  // the last to write keeps the page
+  EXPECT_EQ(sequence->held_pages, 4);
+  for (const PlannedRow& row : plan.rows) scheduler_->Complete(row);
+  // The first dies out, the second has two children.
+  const std::vector<int32_t> pages = sequence->beams[0].pages;
+  scheduler_->Advance(sequence, {{1, 1}, {2, 2}, {1, 3}}, now_);
+  EXPECT_EQ(sequence->pages, pages);
+  EXPECT_EQ(sequence->beams[1].pages, pages);
+  EXPECT_THAT(sequence->beams[1].generated, ElementsAre(8, 3));
+  EXPECT_EQ(sequence->held_pages, 3);
+  scheduler_->Finish(sequence, now_);
+  EXPECT_EQ(cache_->live_bytes(), 0);
+  EXPECT_EQ(cache_->Check(), nullptr);
+}
+
+TEST_F(SchedulerTest, AWideSequenceWaitsForItsRowsAndIsNotOvertaken) {
+  Start(100, {.max_batch_rows = 4});
+  Add(10, 10);
+  Step();
+  Add(10, 10)->spec.beams = 4;
+  Add(10, 10);
+  EXPECT_THAT(Rows(Step()), ElementsAre("1:10+1 sample"));
+  scheduler_->Finish(scheduler_->running_sequences()[0], now_);
+  EXPECT_THAT(Rows(scheduler_->MakePlan(now_)), ElementsAre("2:0+10 sample"));
+}
+
 TEST_F(SchedulerTest, GrowthReserveKeepsRoom) {
   Start(4, {.growth_reserve = 1});
   Add(17, 40);

@@ -12,7 +12,7 @@ from ._generated import summarizer_pb2 as pb
 
 _PRIORITY = {"low": pb.PRIORITY_LOW, "normal": pb.PRIORITY_NORMAL, "high": pb.PRIORITY_HIGH}
 _EARLY_STOPPING = {False: pb.EARLY_STOPPING_FALSE, True: pb.EARLY_STOPPING_TRUE, "never": pb.EARLY_STOPPING_NEVER}
-_TOO_LONG = {"truncate": pb.TOO_LONG_TRUNCATE, "reject": pb.TOO_LONG_REJECT}
+_TOO_LONG = {"truncate": pb.TOO_LONG_TRUNCATE, "reject": pb.TOO_LONG_REJECT, "chunk": pb.TOO_LONG_CHUNK}
 
 
 def to_request(request: types.Request | str | bytes) -> pb.SummarizeRequest:

@@ -41,7 +41,7 @@ class Request:
     backend: str = ""
     model: str = ""
     options: GenerationOptions = field(default_factory=GenerationOptions)
-    too_long: Literal["truncate", "reject"] = "truncate"
+    too_long: Literal["truncate", "reject", "chunk"] = "truncate"
     priority: Literal["low", "normal", "high"] = "normal"
     unit_id: str = ""
     client_request_id: str = ""
@@ -72,6 +72,7 @@ class Accounting:
     attention_workspace_peak_bytes: int
     preemptions: int
     weights_bytes: int
+    chunks: int = 0
 
 
 @dataclass(frozen=True)
