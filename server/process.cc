@@ -109,10 +109,10 @@ class ServerImpl : public Server {
     absl::StatusOr<std::unique_ptr<runtime::Engine>> engine = factory();
     if (!engine.ok()) return engine.status();
     engine_ = *std::move(engine);
+    ReportModels();  // metrics of the warm-up need the device's name
     if (absl::Status s = WarmUp(engine_.get()); !s.ok()) return s;
     experiments_->SetCatalog(&engine_->catalog());
     core_.shadow.Start(engine_.get());
-    ReportModels();
     core_.engine = engine_.get();
     if (core_.refusing) return absl::OkStatus();
     metrics_->SetReady(true);

@@ -58,12 +58,14 @@ class BackwardKv {
     if (key0_ >= length) return;
     CopyTile<kThreads>(keys_, head_.k, a_.qkv_stride, key0_, length);
     CopyTile<kThreads>(values_, head_.v, a_.qkv_stride, key0_, length);
-    int stage = 0;
+    // A tile is loaded a round before it is used. One loop for both, so that addresses are computed at one place only, for the sake of registers.
+    int stage = 1;
     const int first = key0_ / kQueries * kQueries;
-    Prefetch(first, stage);
-    for (int query0 = first; query0 < length; query0 += kQueries, stage ^= 1) {
-      if (query0 + kQueries < length) {
-        Prefetch(query0 + kQueries, stage ^ 1);
+    for (int query0 = first - kQueries; query0 < length; query0 += kQueries, stage ^= 1) {
+      const bool more = query0 + kQueries < length;
+      if (more) Prefetch(query0 + kQueries, stage ^ 1);
+      if (query0 < first) continue;
+      if (more) {
         CpAsyncWait<1>();
       } else {
         CpAsyncWait<0>();

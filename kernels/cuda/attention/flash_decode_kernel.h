@@ -21,7 +21,12 @@ constexpr int kJoinThreads = 128;  // of the second launch
 template <int kWarpCount, int kBlocks>
 struct DecodeTuning {
   static constexpr int kWarps = kWarpCount;  // of a block, which takes one split
-  static constexpr int kMinBlocks = kBlocks;  // that a multiprocessor must have room for: bounds the registers
+  // That a multiprocessor must have room for: bounds the registers. Code for sm_80 would spill in 128.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  static constexpr int kMinBlocks = kBlocks < 3 ? kBlocks : 3;
+#else
+  static constexpr int kMinBlocks = kBlocks;
+#endif
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kWarpKeys = kDecodeSplit / kWarps;
 };
