@@ -90,7 +90,8 @@ Json ResponseToJson(const v1::SummarizeResponse& response) {
                                    {"checkpoint", "checkpoint"},
                                    {"assignment", "assignment"},
                                    {"accounting", "accounting"},
-                                   {"client_request_id", "client_request_id"}}) {
+                                   {"client_request_id", "client_request_id"},
+                                   {"request_id", "request_id"}}) {
     json[key] = all.at(field);
   }
   return json;

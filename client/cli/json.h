@@ -15,7 +15,7 @@ using Json = nlohmann::ordered_json;
 // names without their prefix (FINISH_REASON_END_OF_TEXT: "end_of_text").
 Json MessageToJson(const google::protobuf::Message& message);
 
-// {summary, token_ids, finish_reason, backend, model, checkpoint, assignment, accounting, client_request_id}
+// {summary, token_ids, finish_reason, backend, model, checkpoint, assignment, accounting, client_request_id, request_id}
 Json ResponseToJson(const v1::SummarizeResponse& response);
 
 // {"error": {"code": "NOT_FOUND", "message": ...}}

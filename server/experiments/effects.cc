@@ -127,6 +127,10 @@ class Comparison {
     const Interval always = stats::AlwaysValid(difference, tau, analysis.alpha);
     out->set_low(logarithmic ? std::expm1(always.low) : always.low);
     out->set_high(logarithmic ? std::expm1(always.high) : always.high);
+    if (Info(static_cast<OutcomeId>(FindOutcome(out->outcome()))).share) {  // a difference of shares
+      out->set_low(std::max(-1.0, out->low()));
+      out->set_high(std::min(1.0, out->high()));
+    }
     out->set_p_value(always.p_value);
     const double unit_variance = difference.se * difference.se * static_cast<double>(units_) / 2;
     const stats::SampleSize needed = stats::UnitsNeeded(unit_variance, tau, tau, analysis.alpha, kPower);

@@ -1,6 +1,7 @@
 // Traffic that an experiment splits.
 #include <map>
 
+#include "server/experiments/assignment.h"
 #include "tests/server/service_fixture.h"
 
 namespace precis::server {

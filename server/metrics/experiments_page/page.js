@@ -37,6 +37,8 @@ function lift(effect, x) {
   return (x > 0 ? '+' : '') + (100 * x).toFixed(2) + ' pts';
 }
 
+const OUTCOMES = {total_seconds: 'Total time', time_to_first_token_seconds: 'First token', time_per_output_token_seconds: 'Time per token', queue_seconds: 'Queue',
+  peak_memory_bytes: 'Peak memory', new_tokens: 'New tokens', error: 'Errors', thumbs: 'Thumbs up', edit_ratio: 'Edited share', score: 'Score'};
 const decided = (e) => !e.not_yet && (e.low > 0 || e.high < 0);
 const NEUTRAL = new Set(['new_tokens']);
 function verdictClass(e) {
@@ -48,9 +50,11 @@ function card(parent, title, className, note) {
   const section = el(parent, 'section', 'card ' + className);
   section.setAttribute('aria-label', title);
   el(section, 'h2', '', title);
-  el(section, 'p', 'note', note || '');
+  if (note) el(section, 'p', 'note', note);
   return section;
 }
+
+const TEXT_COLUMNS = new Set(['Backend', 'State']);
 
 function table(parent, heads, className) {
   const scroll = el(parent, 'div', 'scroll');
@@ -59,7 +63,7 @@ function table(parent, heads, className) {
   scroll.setAttribute('aria-label', heads[0]);
   const t = el(scroll, 'table', className);
   const row = el(el(t, 'thead'), 'tr');
-  for (const head of heads) el(row, 'th', '', head).scope = 'col';
+  for (const head of heads) el(row, 'th', TEXT_COLUMNS.has(head) ? 'text' : '', head).scope = 'col';
   return el(t, 'tbody');
 }
 
@@ -129,28 +133,37 @@ function drawInterval(cell, effect) {
 function drawEffects(parent, report, arm) {
   if (!arm.effects.length) return;
   const section = card(parent, `${arm.name} against ${report.experiment.control}`, 'full', `${percent(1 - report.alpha)} always-valid intervals; p after Holm; units an arm needs to see ${percent(report.mde)}`);
-  const body = table(section, ['Outcome', 'Statistic', report.experiment.control, arm.name, 'Lift', '−      0      +', 'Interval', 'p', 'Units needed'], 'effects');
+  const body = table(section, ['Outcome', 'Lift', '', 'Interval', 'p', report.experiment.control, arm.name, 'Units needed'], 'effects');
   for (const e of arm.effects) {
     const row = el(body, 'tr');
-    const head = el(row, 'th', '', e.outcome);
+    const head = el(row, 'th', '', OUTCOMES[e.outcome] || e.outcome);
     head.scope = 'row';
-    el(row, 'td', 'text', e.statistic);
-    el(row, 'td', '', value(e.outcome, e.control));
-    el(row, 'td', '', value(e.outcome, e.treatment));
+    head.title = e.outcome;
+    el(head, 'span', 'statistic', e.statistic);
     el(row, 'td', '', lift(e, e.lift));
     const interval = el(row, 'td', 'interval');
     if (!e.not_yet) drawInterval(interval, e);
     el(row, 'td', '', e.not_yet || `${lift(e, e.low)} .. ${lift(e, e.high)}`);
     el(row, 'td', '', e.not_yet ? '–' : e.adjusted_p_value < 0.001 ? '< 0.001' : e.adjusted_p_value.toFixed(3));
+    el(row, 'td', '', value(e.outcome, e.control));
+    el(row, 'td', '', value(e.outcome, e.treatment));
     el(row, 'td', '', e.not_yet ? '–' : number(e.units_needed_always_valid));
   }
+}
+
+// Drawn at its own size, so that letters have theirs.
+const plotWidth = (section) => Math.max(260, Math.round(section.clientWidth - 34));
+
+function roundStep(raw) {
+  const power = 10 ** Math.floor(Math.log10(raw));
+  return power * [1, 2, 5, 10].find((m) => m * power >= raw * 0.999);
 }
 
 function drawHistory(parent, report, colours) {
   const section = card(parent, 'Lift over time', 'half', `p50 of ${report.primary_outcome} against ${report.experiment.control}, with its always-valid interval`);
   const points = report.history;
   if (points.length < 2) { el(section, 'p', 'note', 'Comes once there are enough units'); return; }
-  const width = 560, height = 230, left = 52, bottom = 24, top = 8;
+  const width = plotWidth(section), height = 230, left = 52, bottom = 24, top = 8;
   const times = points.map((p) => Number(p.unix_seconds));
   const t0 = Math.min(...times), t1 = Math.max(...times, t0 + 1);
   const sorted = points.flatMap((p) => [p.low, p.high]).sort((a, b) => a - b);
@@ -158,10 +171,10 @@ function drawHistory(parent, report, colours) {
   const x = (t) => left + (width - left - 8) * (t - t0) / (t1 - t0);
   const y = (v) => top + (height - top - bottom) * (high - Math.max(low, Math.min(high, v))) / (high - low);
   const svg = draw(section, 'svg', {class: 'plot', viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': 'Lift over time'});
-  for (let i = 0; i <= 4; ++i) {
-    const v = low + (high - low) * i / 4;
+  const step = roundStep((high - low) / 4);
+  for (let v = Math.ceil(low / step) * step; v <= high + 1e-9; v += step) {
     draw(svg, 'line', {class: 'grid', x1: left, x2: width - 8, y1: y(v), y2: y(v)});
-    draw(svg, 'text', {x: left - 6, y: y(v) + 4, 'text-anchor': 'end'}, signed(v));
+    draw(svg, 'text', {x: left - 6, y: y(v) + 4, 'text-anchor': 'end'}, Math.abs(v) < 1e-9 ? '0' : signed(v));
   }
   draw(svg, 'line', {class: 'zero', x1: left, x2: width - 8, y1: y(0), y2: y(0)});
   for (const [t, anchor] of [[t0, 'start'], [t1, 'end']]) {
@@ -180,7 +193,7 @@ function drawDistributions(parent, report, colours) {
   const section = card(parent, 'Distributions', 'half', `${report.primary_outcome}, logarithmic scale, each arm's share of requests`);
   const arms = report.arms.map((a) => [a.name, a.outcomes.find((o) => o.outcome === report.primary_outcome)]).filter(([, q]) => q && q.bounds.length > 1);
   if (!arms.length) { el(section, 'p', 'note', 'No requests yet'); return; }
-  const width = 560, height = 230, bottom = 24, top = 8;
+  const width = plotWidth(section), height = 230, bottom = 24, top = 8;
   const logs = arms.flatMap(([, q]) => q.bounds.map(Math.log));
   const from = Math.min(...logs) - 0.1, to = Math.max(...logs) + 0.1;
   const density = ([, q]) => q.shares.map((s, i) => s / Math.max(1e-9, i ? Math.log(q.bounds[i] / q.bounds[i - 1]) : Math.log(q.bounds[1] / q.bounds[0])));
@@ -194,9 +207,10 @@ function drawDistributions(parent, report, colours) {
     corners.push(`${x(q.bounds[q.bounds.length - 1])},${y(0)}`);
     draw(svg, 'polygon', {class: 'area ' + colours.get(arm[0]), points: corners.join(' ')});
   }
-  for (let i = 0; i <= 4; ++i) {
-    const v = Math.exp(from + (to - from) * i / 4);
-    draw(svg, 'text', {x: x(v), y: height - 6, 'text-anchor': i === 0 ? 'start' : i === 4 ? 'end' : 'middle'}, value(report.primary_outcome, v));
+  const ticks = width < 400 ? 2 : 4;
+  for (let i = 0; i <= ticks; ++i) {
+    const v = Math.exp(from + (to - from) * i / ticks);
+    draw(svg, 'text', {x: x(v), y: height - 6, 'text-anchor': i === 0 ? 'start' : i === ticks ? 'end' : 'middle'}, value(report.primary_outcome, v));
   }
   keys(section, arms.map(([name]) => name), colours);
 }
