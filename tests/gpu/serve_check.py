@@ -46,8 +46,8 @@ def ask(client, server, backend, files, new_tokens, many=True, flags=()):
     run = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
     if run.returncode != 0:
         sys.exit(f"{backend}: precis ended with {run.returncode}: {run.stderr or run.stdout}\n" + "\n".join(server.log[-5:]))
-    lines = [json.loads(line) for line in run.stdout.splitlines()] if len(files) > 1 or many else [json.loads(run.stdout)]
-    return {line.get("file", str(files[0])): line["token_ids"] for line in lines}
+    replies = [json.loads(line) for line in run.stdout.splitlines()] if len(files) > 1 else [json.loads(run.stdout)]
+    return {reply.get("file", str(files[0])): reply["token_ids"] for reply in replies}
 
 
 def serve(args, device, weights):
