@@ -1,19 +1,11 @@
 #include "client/eval/run/runner.h"
 
 #include <algorithm>
-#include <cmath>
-#include <filesystem>
 #include <iostream>
-#include <set>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
-#include "client/cli/files.h"
-#include "client/eval/stats/random.h"
-#include "client/eval/text/unicode.h"
 
 namespace precis::eval {
 namespace {
@@ -25,92 +17,7 @@ std::string ErrorText(const absl::Status& status) {
   return absl::StrCat(absl::StatusCodeToString(status.code()), ": ", std::string(status.message()));
 }
 
-// What was set of the request; the rest is the server's default.
-Json OptionsJson(const v1::SummarizeRequest& prototype) {
-  const Json all = cli::MessageToJson(prototype);
-  Json json = Json::object();
-  const auto keep = [](const Json& value) { return !value.is_null() && value != "" && value != "unspecified" && !(value.is_array() && value.empty()); };
-  for (const auto& [name, value] : all.items()) {
-    static const std::set<std::string> kNotOptions = {"document", "attention_backend", "client_request_id", "unit_id", "return_token_ids", "options"};
-    if (!kNotOptions.contains(name) && keep(value)) json[name] = value;
-  }
-  const Json options = cli::MessageToJson(prototype.options());
-  for (const auto& [name, value] : options.items()) {
-    const auto* const descriptor = v1::GenerationOptions::descriptor()->FindFieldByName(name);
-    const bool set = descriptor->is_repeated() ? prototype.options().GetReflection()->FieldSize(prototype.options(), descriptor) > 0
-                                               : prototype.options().GetReflection()->HasField(prototype.options(), descriptor);
-    if (set) json[name] = value;
-  }
-  return json;
-}
-
-// Names of what differs, or nothing.
-std::string Differences(const Json& before, const Json& now) {
-  std::vector<std::string> names;
-  for (const auto& [name, value] : now.items()) {
-    if (!before.contains(name) || before[name] != value) names.push_back(name);
-  }
-  return absl::StrJoin(names, ", ");
-}
-
 }  // namespace
-
-Json Runner::Configuration() const {
-  return {{"server_build", server_.backends.server_build()},
-          {"device", server_.backends.device()},
-          {"models", cli::MessageToJson(server_.models)["models"]},
-          {"data", dataset_.hash},
-          {"backends", backends_},
-          {"options", OptionsJson(options_.prototype)},
-          {"concurrency", options_.concurrency},
-          {"lengths", options_.lengths},
-          {"rates", options_.rates}};
-}
-
-absl::Status Runner::OpenFolder() {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  fs::create_directories(options_.out, error);
-  if (error) return absl::NotFoundError(absl::StrCat("can't make the folder '", options_.out, "': ", error.message()));
-  const std::string run_path = absl::StrCat(options_.out, "/", kRunFile), answers_path = absl::StrCat(options_.out, "/", kAnswersFile);
-  if (options_.fresh) fs::remove(answers_path, error);
-  std::vector<Json> lines;
-  auto journal = Journal::Open(answers_path, &lines);
-  if (!journal.ok()) return journal.status();
-  journal_ = *std::move(journal);
-  const Json configuration = Configuration();
-  if (!lines.empty()) {
-    const auto before = cli::ReadInput(run_path);
-    const Json run = before.ok() ? Json::parse(*before, nullptr, false) : Json();
-    const std::string differences = run.is_object() && run.contains("configuration") ? Differences(run["configuration"], configuration) : "run.json is missing";
-    if (!differences.empty()) {
-      return absl::FailedPreconditionError(absl::StrCat("'", options_.out, "' holds another run (it differs in: ", differences,
-                                                        "); choose another --out, or --fresh to throw that one away"));
-    }
-  }
-  for (const Json& line : lines) {
-    const auto answer = AnswerFromJson(line);
-    if (answer.ok() && answer->ok()) done_.insert({answer->phase, answer->backend, answer->document});
-  }
-  Json bad = Json::array();
-  for (const BadRow& row : dataset_.bad_rows) bad.push_back({{"file", row.file}, {"row", row.row}, {"problem", row.problem}});
-  const Json run = {{"configuration", configuration},
-                    {"server", server_.ToJson()},
-                    {"client_machine", MachineFacts()},
-                    {"data", {{"paths", options_.data.paths}, {"rows", dataset_.rows}, {"documents", dataset_.documents.size()}, {"sample", options_.data.sample},
-                              {"sample_seed", options_.data.seed}, {"bad_rows", dataset_.bad_rows_total}, {"bad_rows_listed", bad}}},
-                    {"order_seed", options_.order_seed},
-                    {"warmup", options_.warmup},
-                    {"length_repeats", options_.length_repeats},
-                    {"started", absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone())}};
-  std::string documents;
-  for (const Document& document : dataset_.documents) {
-    absl::StrAppend(&documents, cli::Dump({{"id", document.id}, {"group", document.group}, {"text", document.text}, {"references", document.references}}, false), "\n");
-  }
-  absl::Status status = cli::WriteFile(absl::StrCat(options_.out, "/", kDocumentsFile), documents);
-  status.Update(cli::WriteFile(run_path, cli::Dump(run, true) + "\n"));
-  return status;
-}
 
 absl::Status Runner::Prepare() {
   auto client = client::SummarizerClient::Create(options_.connection);
@@ -251,106 +158,6 @@ absl::Status Runner::RunTasks(const std::vector<Task>& tasks, int workers, Progr
   for (std::thread& thread : threads) thread.join();
   absl::MutexLock lock(&mutex);
   return status;
-}
-
-absl::Status Runner::RunDocuments() {
-  const int64_t count = static_cast<int64_t>(dataset_.documents.size()), block_size = std::max(8, 4 * options_.concurrency);
-  std::vector<int64_t> order(count);
-  for (int64_t i = 0; i < count; ++i) order[i] = i;
-  Random random(options_.order_seed);
-  random.Shuffle(&order);
-  std::vector<std::vector<Task>> blocks;
-  int64_t left = 0;
-  for (int64_t begin = 0; begin < count; begin += block_size) {
-    std::vector<std::string> turns = backends_;
-    random.Shuffle(&turns);
-    for (const std::string& backend : turns) {
-      std::vector<Task> block;
-      for (int64_t i = begin; i < std::min(begin + block_size, count); ++i) {
-        Task task{order[i], backend, "documents", &dataset_.documents[order[i]].text};
-        if (!Done(task)) block.push_back(std::move(task));
-      }
-      left += static_cast<int64_t>(block.size());
-      blocks.push_back(std::move(block));
-    }
-  }
-  {
-    absl::MutexLock lock(&mutex_);
-    result_.from_before = static_cast<int64_t>(done_.size());
-  }
-  Progress progress("documents", left, options_.quiet);
-  for (const std::vector<Task>& block : blocks) {
-    if (block.empty() || *interrupted_) continue;
-    int64_t cached_before = 0, cached = 0;
-    {
-      absl::MutexLock lock(&mutex_);
-      cached_before = result_.from_cache;
-    }
-    const absl::Time start = absl::Now();
-    const absl::Status status = RunTasks(block, options_.concurrency, &progress);
-    if (!status.ok()) return status;
-    const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
-    {
-      absl::MutexLock lock(&mutex_);
-      cached = result_.from_cache - cached_before;
-    }
-    // A throughput is one of whole blocks at the full concurrency.
-    if (cached > 0 || *interrupted_ || static_cast<int>(block.size()) < options_.concurrency) continue;
-    Json documents = Json::array();
-    for (const Task& task : block) documents.push_back(task.document);
-    const absl::Status written = journal_->Append({{"block", block[0].backend}, {"seconds", seconds}, {"documents", documents}});
-    if (!written.ok()) return written;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Runner::RunLengths() {
-  if (options_.lengths.empty()) return absl::OkStatus();
-  // Different texts for each request: the prefix cache shall not help.
-  std::vector<std::string_view> words;
-  const int64_t longest = *std::max_element(options_.lengths.begin(), options_.lengths.end());
-  for (const Document& document : dataset_.documents) {
-    const auto split = SplitOnSpace(document.text);
-    words.insert(words.end(), split.begin(), split.end());
-    if (static_cast<int64_t>(words.size()) > 64 * longest) break;
-  }
-  Random random(options_.order_seed + 1);
-  std::vector<std::unique_ptr<std::string>> texts;
-  std::vector<Task> tasks;
-  for (const int length : options_.lengths) {
-    for (int repeat = 0; repeat < options_.length_repeats; ++repeat) {
-      std::vector<std::string_view> piece;
-      const uint64_t offset = random.Below(words.size());
-      for (int i = 0; i < length; ++i) piece.push_back(words[(offset + i) % words.size()]);
-      texts.push_back(std::make_unique<std::string>(absl::StrJoin(piece, " ", [](std::string* out, std::string_view word) { *out += word; })));
-      for (const std::string& backend : backends_) {
-        Task task{static_cast<int64_t>(length) * 1000 + repeat, backend, "lengths", texts.back().get()};
-        if (!Done(task)) tasks.push_back(std::move(task));
-      }
-    }
-  }
-  random.Shuffle(&tasks);
-  Progress progress("length sweep", static_cast<int64_t>(tasks.size()), options_.quiet);
-  return RunTasks(tasks, 1, &progress);
-}
-
-absl::Status Runner::RunOpenLoop(double rate) {
-  const std::string phase = absl::StrFormat("open %g/s", rate);
-  Random random(options_.order_seed + 2);
-  std::vector<Task> tasks;
-  for (const std::string& backend : backends_) {
-    for (int i = 0; i < options_.open_loop_requests; ++i) {
-      const int64_t document = static_cast<int64_t>(random.Below(dataset_.documents.size()));
-      tasks.push_back({static_cast<int64_t>(i) * 1'000'000'000 + document, backend, phase, &dataset_.documents[document].text});
-    }
-  }
-  random.Shuffle(&tasks);
-  std::erase_if(tasks, [this](const Task& task) { return Done(task); });
-  double at = 0;
-  for (Task& task : tasks) task.start_seconds = at += -std::log(1 - random.Unit()) / rate;
-  Progress progress(phase, static_cast<int64_t>(tasks.size()), options_.quiet);
-  constexpr int kMostInFlight = 256;
-  return RunTasks(tasks, kMostInFlight, &progress);
 }
 
 absl::StatusOr<RunResult> Runner::Run() {

@@ -5,7 +5,7 @@
 #include <memory>
 #include <set>
 #include <string>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "client/eval/run/answer.h"
@@ -55,6 +55,8 @@ class Runner {
   absl::Status Prepare();
   absl::Status OpenFolder();
   Json Configuration() const;
+  // What was set of the request; the rest is the server's default.
+  static Json OptionsJson(const v1::SummarizeRequest& prototype);
   absl::Status WarmUp();
   absl::Status RunDocuments();
   absl::Status RunLengths();

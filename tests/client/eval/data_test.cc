@@ -5,9 +5,13 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
+#include <map>
 
+#include "absl/strings/str_cat.h"
 #include "client/eval/data/dataset.h"
 
 namespace precis::eval {
@@ -20,7 +24,7 @@ class DataTest : public ::testing::Test {
  protected:
   DataTest() {
     const auto* const test = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = std::filesystem::temp_directory_path() / ("precis-eval-data-" + std::string(test->name()) + std::to_string(getpid()));
+    folder_ = std::filesystem::temp_directory_path() / absl::StrCat("precis-eval-data-", test->name(), getpid());
     std::filesystem::create_directories(folder_);
   }
   ~DataTest() override { std::filesystem::remove_all(folder_); }
@@ -67,7 +71,9 @@ std::string Zstd(const std::string& text) {
 
 std::string Rows(int count) {
   std::string text;
-  for (int i = 0; i < count; ++i) text += R"({"id": "d)" + std::to_string(i) + R"(", "article": "Text )" + std::to_string(i) + R"( ü.", "highlights": "One.\nTwo.", "source": ")" + (i % 2 ? "cnn" : "dailymail") + "\"}\n";
+  for (int i = 0; i < count; ++i) {
+    absl::StrAppend(&text, "{\"id\": \"d", i, "\", \"article\": \"Text ", i, " ü.\", \"highlights\": \"One.\\nTwo.\", \"source\": \"", i % 2 ? "cnn" : "dailymail", "\"}\n");
+  }
   return text;
 }
 
@@ -111,8 +117,8 @@ TEST_F(DataTest, ADamagedOrCutFileKeepsWhatCameBefore) {
 }
 
 TEST_F(DataTest, BadJsonRowsAreListedWithTheirLine) {
-  const std::string text = Rows(1) + "{\n\n[1]\n\"x\"\n{\"article\": \"\", \"highlights\": \"x\"}\n{\"article\": \"a\", \"highlights\": \" \"}\n{\"article\": \"a\"}\n"
-                           "{\"article\": \"\xff\", \"highlights\": \"x\"}\n" + std::string(200, '[') + "\n" + Rows(1);
+  const std::string text = absl::StrCat(Rows(1), "{\n\n[1]\n\"x\"\n{\"article\": \"\", \"highlights\": \"x\"}\n{\"article\": \"a\", \"highlights\": \" \"}\n{\"article\": \"a\"}\n",
+                                        "{\"article\": \"\xff\", \"highlights\": \"x\"}\n", std::string(200, '['), "\n", Rows(1));
   const auto data = Read(Write("a.jsonl", text));
   ASSERT_TRUE(data.ok()) << data.status();
   EXPECT_EQ(data->documents.size(), 2u);
@@ -193,7 +199,9 @@ TEST_F(DataTest, OpeningErrorsSayWhatToDo) {
   EXPECT_THAT(std::string(Read(Write("a.docx", "x")).status().message()), HasSubstr("known are .jsonl"));
   EXPECT_THAT(std::string(Read(Write("empty.jsonl", "")).status().message()), HasSubstr("no usable row"));
   EXPECT_THAT(std::string(Read(Write("p.parquet.gz", "x")).status().message()), HasSubstr("unpack"));
-  if (HasParquet()) EXPECT_EQ(Read(Write("broken.parquet", "PAR1 not really PAR1")).status().code(), absl::StatusCode::kDataLoss);
+  if (HasParquet()) {
+    EXPECT_EQ(Read(Write("broken.parquet", "PAR1 not really PAR1")).status().code(), absl::StatusCode::kDataLoss);
+  }
 }
 
 TEST_F(DataTest, SamplesAreFixedByTheirSeedAndUniform) {
@@ -212,12 +220,13 @@ TEST_F(DataTest, SamplesAreFixedByTheirSeedAndUniform) {
     for (const std::string& id : ids(seed)) ++counts[id];
   }
   // Each is drawn 100 times in the mean, with a standard deviation of 9.5.
-  for (int i = 0; i < 100; ++i) EXPECT_NEAR(counts["d" + std::to_string(i)], 100, 45) << i;
+  for (int i = 0; i < 100; ++i) EXPECT_NEAR(counts[absl::StrCat("d", i)], 100, 45) << i;
 }
 
 TEST_F(DataTest, ALineOfFiftyMegabytesIsADocumentAndALongerOneABadRow) {
   const std::string big(50 << 20, 'x');
-  std::string text = R"({"highlights": "s", "article": ")" + big + "\"}\n" + R"({"highlights": "s", "article": ")" + big + big + "\"}\n" + Rows(1);
+  const char* const begin = "{\"highlights\": \"s\", \"article\": \"";
+  const std::string text = absl::StrCat(begin, big, "\"}\n", begin, big, big, "\"}\n", Rows(1));
   const auto data = Read(Write("big.jsonl", text));
   ASSERT_TRUE(data.ok()) << data.status();
   ASSERT_EQ(data->documents.size(), 2u);
