@@ -8,6 +8,7 @@
 #include "runtime/tokenizer.h"
 #include "server/call_info.h"
 #include "server/conversion.h"
+#include "server/experiments/assignment.h"
 #include "server/experiments/experiment.h"
 #include "server/logger.h"
 
@@ -44,16 +45,27 @@ void CheckAccepted(const precis::v1::SummarizeRequest& request) {
   Require(out.options.top_p > 0 && out.options.top_p <= 1);
   Require(out.options.repetition_penalty > 0 && out.options.repetition_penalty <= 10);
   Require(out.options.stop_sequences.size() <= 8);
+  Require(out.options.num_beams >= 1 && out.options.num_beams <= 16);
+  Require(out.options.length_penalty >= -10 && out.options.length_penalty <= 10);
+  Require(out.options.num_beams == 1 || (out.options.temperature == 0 && out.options.stop_sequences.empty()));
 }
 
 void CheckAssignment(const precis::v1::SummarizeRequest& request) {
   static const ExperimentConfig* const config = [] {
     auto* made = new ExperimentConfig;
-    made->experiments = {{"e", "s", "", {{"a", 1, "flash", ""}, {"b", 2, "standard", ""}}}};
+    Experiment experiment;
+    experiment.name = "e";
+    experiment.salt = "s";
+    experiment.arms = {{"a", 1, "flash", "", {}}, {"b", 2, "standard", "", {}}};
+    made->experiments = {experiment};
     return made;
   }();
-  const AssignmentResult result =
-      AssignArm(*config, request.unit_id(), request.model(), request.attention_backend());
+  const AssignmentResult result = AssignArm(*config, {.unit_id = request.unit_id(),
+                                                      .request_id = request.client_request_id(),
+                                                      .model = request.model(),
+                                                      .requested_backend = request.attention_backend(),
+                                                      .now = absl::UnixEpoch(),
+                                                      .metadata = nullptr});
   Require((result.reason == AssignmentReason::kForced) == !request.attention_backend().empty());
   Require((result.arm != nullptr) == request.attention_backend().empty());
 }
