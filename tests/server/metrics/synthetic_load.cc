@@ -199,7 +199,8 @@ void SyntheticLoad::TellExperiment() {
   metrics_->OnExperimentStopped("flash-rollout", "flash_alibi", "error_rate");
   metrics_->OnExperimentsReload("taken");
   metrics_->OnOutcome("flash-rollout", "flash", "thumbs");
-  metrics_->OnShadowPair("flash-rollout", "flash", random_() % 2 == 0 ? "identical" : "different", 0.93, static_cast<int>(random_() % 40));
+  metrics_->OnShadowPair("flash-rollout", "flash", told_ % 2 == 0 ? "identical" : "different", 0.93, told_ % 40);
+  ++told_;
 }
 
 void SyntheticLoad::Advance(absl::Duration step) {

@@ -56,6 +56,7 @@ class SyntheticLoad {
   std::vector<Job> running_;
   int64_t kv_peak_ = 0;
   absl::Duration time_;
+  int told_ = 0;
 };
 
 }  // namespace precis::server
