@@ -119,7 +119,7 @@ def test_chunks(client, server):
     with pytest.raises(InvalidRequest, match="Ask for at most"):
         client.summarize(Request(text, backend="flash", options=GenerationOptions(max_new_tokens=200), too_long="chunk"))
     with pytest.raises(DeadlineExceeded):
-        client.summarize(Request(text, backend="flash", options=options, too_long="chunk"), timeout=0.01)
+        client.summarize(Request(article(100000, seed=9), backend="flash", options=options, too_long="chunk"), timeout=0.1)
     server.wait_idle()
 
 
