@@ -89,9 +89,9 @@ def test_results(study):
         assert 0 < cost["time_to_first_token_seconds"]["p50"] <= cost["total_seconds"]["p50"] <= cost["total_seconds"]["p99"]
         assert cost["throughput"]["tokens_per_second"] > 0
         assert found["lengths"][backend]["n"] == 8
-    # What the kernels' design says: a score matrix grows with the square of the length, a tile does not.
-    assert 1.5 < found["lengths"]["standard"]["attention_workspace_fit"]["exponent"] < 2.3
-    assert found["lengths"]["flash"]["attention_workspace_fit"]["exponent"] < 1.3
+    # What the kernels' design says: the scores grow with the length (by its square until the rows of a step are bounded), a tile does not.
+    assert 1.2 < found["lengths"]["standard"]["attention_workspace_fit"]["exponent"] < 2.3
+    assert abs(found["lengths"]["flash"]["attention_workspace_fit"]["exponent"]) < 0.2
     assert {stage["backend"] for stage in found["open_loop"]} == set(BACKENDS) and all(stage["n"] == 4 for stage in found["open_loop"])
     for comparison in found["comparisons"]:
         assert 0 < comparison["p"] <= comparison["p_holm"] <= 1
