@@ -12,8 +12,7 @@ namespace {
 class CsvReader final : public RowReader {
  public:
   CsvReader(std::unique_ptr<ByteSource> bytes, char delimiter) : bytes_(std::move(bytes)) {
-    // CSV_STRICT_FINI: an unclosed quote at the end is an error rather than a field.
-    csv_init(&parser_, CSV_STRICT_FINI | CSV_APPEND_NULL);
+    csv_init(&parser_, CSV_APPEND_NULL);
     csv_set_delim(&parser_, static_cast<unsigned char>(delimiter));
     csv_set_space_func(&parser_, [](unsigned char) { return 0; });  // spaces belong to the text
     csv_set_term_func(&parser_, nullptr);
@@ -54,11 +53,14 @@ class CsvReader final : public RowReader {
       return absl::OkStatus();
     }
     ended_ = true;
-    if (csv_fini(&parser_, &OnField, &OnRecord, this) == 0) return absl::OkStatus();
-    // The field that the quote opens swallowed the rest of the file: one bad row, which says so.
-    fields_.clear();
-    records_.push_back({});
-    return absl::OkStatus();
+    constexpr int kFieldBegun = 2;  // libcsv's state within a field; its own check of this comes only with all of CSV_STRICT
+    if (parser_.pstate == kFieldBegun && parser_.quoted) {
+      // The field that the quote opens swallowed the rest of the file: one bad row, which says so.
+      fields_.clear();
+      records_.push_back({});
+      return absl::OkStatus();
+    }
+    return csv_fini(&parser_, &OnField, &OnRecord, this) == 0 ? absl::OkStatus() : Failure();
   }
 
   absl::Status Failure() { return absl::DataLossError(absl::StrCat("CSV: ", csv_strerror(csv_error(&parser_)))); }
