@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
-"""Writes the seeds of server_config_fuzz and http_fuzz."""
+"""Writes the seeds of server_config_fuzz, http_fuzz, tokens_fuzz and request_fuzz (needs grpcio-tools)."""
 
+import importlib
 import pathlib
+import sys
+import tempfile
+
+from grpc_tools import protoc
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -52,6 +57,49 @@ REQUESTS = {
     "binary": bytes(range(256)),
 }
 
+TOKENS = {
+    "plain": b"0123456789abcdef0123456789abcdef\n",
+    "fields": b"# who may what\n0123456789abcdef name=dashboards allow=list,reflection\nfedcba9876543210 models=news,other\n",
+    "windows_lines": b"0123456789abcdef\r\n\r\nfedcba9876543210 allow=summarize\r\n",
+    "short": b"secret\n",
+    "twice": b"0123456789abcdef\n0123456789abcdef\n",
+    "unknown_field": b"0123456789abcdef who=me\n",
+    "unknown_permission": b"0123456789abcdef allow=everything\n",
+    "empty_value": b"0123456789abcdef allow=,, models=\n",
+    "two_tokens_on_a_line": b"0123456789abcdef0123456789abcdef fedcba9876543210fedcba9876543210\n",
+    "comments_only": b"# nothing\n\n",
+    "binary": bytes(range(256)),
+}
+
+
+def requests() -> dict[str, bytes]:
+    root = HERE.parent.parent
+    with tempfile.TemporaryDirectory() as out:
+        if protoc.main(["protoc", f"-I{root / 'proto'}", f"--python_out={out}", "precis/v1/summarizer.proto"]) != 0:
+            raise SystemExit("make_server_corpus: protoc failed on proto/precis/v1/summarizer.proto")
+        sys.path.insert(0, out)
+        pb = importlib.import_module("precis.v1.summarizer_pb2")
+    options = pb.GenerationOptions(max_new_tokens=64, min_new_tokens=8, temperature=0.7, top_k=50, top_p=0.9, seed=7, no_repeat_ngram_size=3,
+                                   repetition_penalty=1.2, stop_sequences=["\n\n", "END"])
+    nan = pb.GenerationOptions(temperature=float("nan"), top_p=float("inf"), repetition_penalty=-1, max_new_tokens=-2**31)
+    full = pb.SummarizeRequest(document="A line.\nAnother: \u00e9\u4e2d.".encode(), model="news", attention_backend="flash_alibi", options=options,
+                               too_long=pb.TOO_LONG_REJECT, priority=pb.PRIORITY_LOW, unit_id="user-1", client_request_id="id-1", return_token_ids=True)
+    made = {
+        "plain": pb.SummarizeRequest(document=b"A document."),
+        "full": full,
+        "control": pb.SummarizeRequest(document=b"\x00\x1b[31m\x7f", client_request_id="a\nb\t\"\\"),
+        "bad_utf8": pb.SummarizeRequest(document=b"a\xff\xc0\x80\xed\xa0\x80"),
+        "bad_options": pb.SummarizeRequest(document=b"a", options=nan),
+        "bad_stops": pb.SummarizeRequest(document=b"a", options=pb.GenerationOptions(stop_sequences=[""] + ["x" * 300] * 8)),
+        "long_ids": pb.SummarizeRequest(document=b"a", unit_id="u" * 257, client_request_id="c" * 129),
+        "empty": pb.SummarizeRequest(),
+    }
+    wire = {name: message.SerializeToString() for name, message in made.items()}
+    wire["bad_enum"] = wire["plain"] + b"\x28\x63\x30\xff\x01"  # too_long = 99, priority = 255
+    wire["truncated"] = wire["full"][:-5]
+    wire["traceparent"] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    return wire
+
 
 def write(target: str, name: str, data: bytes) -> None:
     path = HERE / "corpus" / target / name
@@ -64,6 +112,10 @@ def main() -> None:
         write("server_config_fuzz", name, text.encode())
     for name, data in REQUESTS.items():
         write("http_fuzz", name, data)
+    for name, data in TOKENS.items():
+        write("tokens_fuzz", name, data)
+    for name, data in requests().items():
+        write("request_fuzz", name, data)
 
 
 if __name__ == "__main__":

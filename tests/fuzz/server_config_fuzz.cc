@@ -1,38 +1,13 @@
 // The input is a server's YAML file, with its experiments. Whatever is accepted comes back equal from what --dry-run prints of it.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
 #include "server/options.h"
+#include "tests/fuzz/memory_file.h"
 
 namespace precis::server {
 namespace {
-
-void Require(bool condition, std::string_view what) {
-  if (condition) return;
-  std::fprintf(stderr, "broken: %.*s\n", static_cast<int>(what.size()), what.data());
-  std::abort();
-}
-
-// A file in memory that is read by its path.
-class MemoryFile {
- public:
-  MemoryFile() : file_(::memfd_create("config", 0)), path_("/proc/self/fd/" + std::to_string(file_)) {}
-  const std::string& path() const { return path_; }
-  void Write(std::string_view text) {
-    const ssize_t size = static_cast<ssize_t>(text.size());
-    Require(::ftruncate(file_, 0) == 0 && ::pwrite(file_, text.data(), text.size(), 0) == size, "the file is written");
-  }
-
- private:
-  const int file_;
-  const std::string path_;
-};
 
 absl::StatusOr<Configuration> Load(MemoryFile& file, std::string_view text) {
   file.Write(text);
@@ -69,12 +44,12 @@ void CheckAccepted(MemoryFile& file, const Configuration& configuration) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace precis::server;  // NOLINT: the target is this namespace's
-  static auto* const file = new MemoryFile;
+  static auto* const file = new precis::MemoryFile;
   const absl::StatusOr<Configuration> configuration = Load(*file, {reinterpret_cast<const char*>(data), size});
   if (configuration.ok()) {
     CheckAccepted(*file, *configuration);
   } else {
-    Require(absl::IsInvalidArgument(configuration.status()) && !configuration.status().message().empty(), "another code");
+    precis::Require(absl::IsInvalidArgument(configuration.status()) && !configuration.status().message().empty(), "another code");
   }
   return 0;
 }
