@@ -54,8 +54,8 @@ void CheckAssignment(const precis::v1::SummarizeRequest& request) {
   static const ExperimentConfig* const config = [] {
     auto* made = new ExperimentConfig;
     Experiment experiment;
-    experiment.name = "e";
-    experiment.salt = "s";
+    experiment.name = std::string("e");  // GCC 12 warns of an overlap that is none when the literal is assigned
+    experiment.salt = std::string("s");
     experiment.arms = {{"a", 1, "flash", "", {}}, {"b", 2, "standard", "", {}}};
     made->experiments = {experiment};
     return made;
