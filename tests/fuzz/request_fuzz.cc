@@ -60,8 +60,10 @@ void CheckAssignment(const precis::v1::SummarizeRequest& request) {
     made->experiments = {experiment};
     return made;
   }();
-  const AssignmentResult result = AssignArm(*config, {.unit_id = request.unit_id(),
-                                                      .request_id = request.client_request_id(),
+  // As in Job: a request without a unit is its own.
+  const std::string unit = request.unit_id().empty() ? "request" : request.unit_id();
+  const AssignmentResult result = AssignArm(*config, {.unit_id = unit,
+                                                      .request_id = "request",
                                                       .model = request.model(),
                                                       .requested_backend = request.attention_backend(),
                                                       .now = absl::UnixEpoch(),

@@ -46,18 +46,21 @@ TEST_F(ServiceTest, OptionsReachTheEngine) {
   options.set_no_repeat_ngram_size(3);
   options.set_repetition_penalty(1.5);
   options.add_stop_sequences("END");
-  options.set_num_beams(4);
-  options.set_length_penalty(-0.5f);
-  options.set_early_stopping(precis::v1::EARLY_STOPPING_NEVER);
   request.set_too_long(precis::v1::TOO_LONG_REJECT);
   request.set_priority(precis::v1::PRIORITY_HIGH);
   ASSERT_TRUE(Call(request, absl::Seconds(30)).status.ok());
   ASSERT_TRUE(Call(Request()).status.ok());
   request = Request();
   request.set_too_long(precis::v1::TOO_LONG_CHUNK);
+  request.mutable_options()->set_num_beams(4);  // not with a temperature or stop sequences
+  request.mutable_options()->set_length_penalty(-0.5f);
+  request.mutable_options()->set_early_stopping(precis::v1::EARLY_STOPPING_NEVER);
   ASSERT_TRUE(Call(request).status.ok());
   const auto submitted = engine_->submitted();
   ASSERT_EQ(submitted.size(), 3u);
+  EXPECT_EQ(submitted[2].options.num_beams, 4);
+  EXPECT_EQ(submitted[2].options.length_penalty, -0.5f);
+  EXPECT_EQ(submitted[2].options.early_stopping, runtime::EarlyStopping::kNever);
   EXPECT_EQ(submitted[1].too_long, runtime::TooLong::kTruncate);
   EXPECT_EQ(submitted[2].too_long, runtime::TooLong::kChunk);
   EXPECT_EQ(submitted[0].options.max_new_tokens, 7);
@@ -69,9 +72,6 @@ TEST_F(ServiceTest, OptionsReachTheEngine) {
   EXPECT_EQ(submitted[0].options.no_repeat_ngram_size, 3);
   EXPECT_EQ(submitted[0].options.repetition_penalty, 1.5f);
   EXPECT_EQ(submitted[0].options.stop_sequences, std::vector<std::string>{"END"});
-  EXPECT_EQ(submitted[0].options.num_beams, 4);
-  EXPECT_EQ(submitted[0].options.length_penalty, -0.5f);
-  EXPECT_EQ(submitted[0].options.early_stopping, runtime::EarlyStopping::kNever);
   EXPECT_EQ(submitted[0].too_long, runtime::TooLong::kReject);
   EXPECT_EQ(submitted[0].priority, runtime::Priority::kHigh);
   EXPECT_NEAR(absl::ToDoubleSeconds(submitted[0].deadline - absl::Now()), 30, 15);
