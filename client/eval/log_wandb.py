@@ -4,7 +4,7 @@
     log_wandb.py study --mode=offline      # writes study/wandb; `wandb sync` sends it later
     log_wandb.py study --project=precis    # needs a login
 
-Needs the package wandb, and the files that `precis-eval report` wrote.
+Needs the packages wandb and pillow, and the files that `precis-eval report` wrote.
 """
 import argparse
 import json
@@ -54,9 +54,10 @@ def main():
     except OSError as error:
         sys.exit(f"log_wandb.py: {error}: write it by `precis-eval report {options.folder}`")
     try:
+        import PIL  # noqa: F401  (wandb's images need it)
         import wandb
     except ImportError:
-        sys.exit("log_wandb.py: this Python has no wandb (pip install wandb; name another by --python)")
+        sys.exit("log_wandb.py: this Python lacks wandb or pillow (pip install wandb pillow; name another by --python)")
     run = wandb.init(project=options.project, name=options.name or options.folder.resolve().name, dir=str(options.folder), mode=options.mode,
                      config={**results["run"]["configuration"], "client_machine": results["run"]["client_machine"], "documents": results["documents"]})
     run.summary.update(scores_of(results))
