@@ -82,6 +82,7 @@ class ExperimentTracker {
   absl::Status Flush();
 
  private:
+  static int64_t Now();  // Unix seconds
   struct Live {
     Experiment experiment;
     std::string fingerprint;

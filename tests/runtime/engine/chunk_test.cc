@@ -9,8 +9,7 @@
 #include "runtime/engine.h"
 #include "runtime/engine/prompt.h"
 #include "runtime/engine/split_document.h"
-#include "tests/runtime/engine/engine_harness.h"
-#include "tests/support/fake_model.h"
+#include "tests/runtime/engine/engine_fixture.h"
 
 namespace precis::testing {
 namespace {
@@ -59,28 +58,14 @@ TEST(SplitDocumentTest, PiecesAreWholeShortAndEven) {
   EXPECT_EQ(absl::StrJoin(Split(std::string(1000, '\x80'), 7), ""), std::string(1000, '\x80'));
 }
 
-class ChunkTest : public ::testing::Test {
+class ChunkTest : public EngineFixture {
  protected:
   static constexpr int kContext = 128;
 
   void Start(EngineOptions options = {}, int context = kContext) {
-    std::vector<FakeRunner*> runners;
-    FakeRunner::Options model;
-    model.letters_only = true;
-    model.end_of_text_bias = -.9f;
+    FakeRunner::Options model = Letters(-.9f);
     model.context_tokens = context;
-    auto catalog = FakeCatalog({{"checkpoint", model, {"flash", "standard"}}}, &runners);
-    runner_ = runners[0];
-    auto engine = Engine::Create(std::move(catalog), options, &telemetry_);
-    ASSERT_TRUE(engine.ok()) << engine.status();
-    engine_ = *std::move(engine);
-  }
-  // Every step waits at the gate. Before the first request only.
-  void GateSteps() {
-    runner_->on_step = [this](auto) {
-      gate_.Pass();
-      return absl::OkStatus();
-    };
+    StartEngine(model, options);
   }
   static std::string Document(int words) {
     std::mt19937 random(words);
@@ -98,7 +83,6 @@ class ChunkTest : public ::testing::Test {
     request.too_long = too_long;
     return request;
   }
-  absl::StatusOr<runtime::Result> Answer(const Request& request) { return Send(engine_.get(), request)->Wait(); }
 
   // As the documentation says it, by single requests.
   std::string ByHand(const std::string& document, int* chunks) {
@@ -115,11 +99,6 @@ class ChunkTest : public ::testing::Test {
       *chunks += static_cast<int>(pieces.size());
     }
   }
-
-  CountingTelemetry telemetry_;
-  Gate gate_;
-  FakeRunner* runner_ = nullptr;
-  std::unique_ptr<Engine> engine_;
 };
 
 TEST_F(ChunkTest, IsTheSummaryOfTheSummaries) {

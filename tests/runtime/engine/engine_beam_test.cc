@@ -2,8 +2,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "runtime/engine.h"
-#include "tests/runtime/engine/engine_harness.h"
-#include "tests/support/fake_model.h"
+#include "tests/runtime/engine/engine_fixture.h"
 
 namespace precis::testing {
 namespace {
@@ -13,17 +12,12 @@ using runtime::EngineOptions;
 using runtime::Request;
 using ::testing::HasSubstr;
 
-class EngineBeamTest : public ::testing::Test {
+class EngineBeamTest : public EngineFixture {
  protected:
   void Start(EngineOptions options = {}) {
-    std::vector<FakeRunner*> runners;
     FakeRunner::Options model;
     model.letters_only = true;
-    auto catalog = FakeCatalog({{"checkpoint", model, {"flash", "standard"}}}, &runners);
-    runner_ = runners[0];
-    auto engine = Engine::Create(std::move(catalog), options, &telemetry_);
-    ASSERT_TRUE(engine.ok()) << engine.status();
-    engine_ = *std::move(engine);
+    StartEngine(model, options);
   }
   static Request Ask(int beams, int max_new_tokens = 40) {
     Request request;
@@ -38,11 +32,6 @@ class EngineBeamTest : public ::testing::Test {
     EXPECT_EQ(call->Wait().status().code(), code);
     EXPECT_THAT(std::string(call->Wait().status().message()), HasSubstr(message));
   }
-
-  CountingTelemetry telemetry_;
-  Gate gate_;
-  FakeRunner* runner_ = nullptr;
-  std::unique_ptr<Engine> engine_;
 };
 
 TEST_F(EngineBeamTest, OneAnswerOneDeltaOneAccount) {

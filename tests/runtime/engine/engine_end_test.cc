@@ -2,8 +2,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "runtime/engine.h"
-#include "tests/runtime/engine/engine_harness.h"
-#include "tests/support/fake_model.h"
+#include "tests/runtime/engine/engine_fixture.h"
 
 namespace precis::testing {
 namespace {
@@ -11,24 +10,13 @@ namespace {
 using runtime::Engine;
 using runtime::Request;
 
-class EngineEndTest : public ::testing::Test {
+class EngineEndTest : public EngineFixture {
  protected:
   void SetUp() override {
-    FakeRunner::Options model;
-    model.letters_only = true;
-    model.end_of_text_bias = -1;
-    std::vector<FakeRunner*> runners;
-    auto catalog = FakeCatalog({{"checkpoint", model, {"flash"}}}, &runners);
-    runner_ = runners[0];
-    runner_->on_step = [this](auto) {
-      gate_.Pass();
-      return absl::OkStatus();
-    };
     runtime::EngineOptions options;
     options.max_batch_rows = 1;
-    auto engine = Engine::Create(std::move(catalog), options, &telemetry_);
-    ASSERT_TRUE(engine.ok()) << engine.status();
-    engine_ = *std::move(engine);
+    StartEngine(Letters(-1), options, {"flash"});
+    GateSteps();
   }
   void TearDown() override { gate_.Open(); }
   std::shared_ptr<Call> Ask(int max_new_tokens, absl::Duration deadline = absl::InfiniteDuration()) {
@@ -38,11 +26,6 @@ class EngineEndTest : public ::testing::Test {
     request.deadline = absl::Now() + deadline;
     return Send(engine_.get(), request);
   }
-
-  CountingTelemetry telemetry_;
-  Gate gate_;
-  FakeRunner* runner_ = nullptr;
-  std::unique_ptr<Engine> engine_;
 };
 
 TEST_F(EngineEndTest, QueuedDeadlinePassesWhileAStepRuns) {

@@ -3,8 +3,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/runtime/engine/engine_harness.h"
-#include "tests/support/fake_model.h"
+#include "tests/runtime/engine/engine_fixture.h"
 
 namespace precis::testing {
 namespace {
@@ -15,41 +14,18 @@ using runtime::FinishReason;
 using runtime::Request;
 using ::testing::HasSubstr;
 
-class EngineTest : public ::testing::Test {
+class EngineTest : public EngineFixture {
  protected:
   void Start(FakeRunner::Options model = Letters(), EngineOptions options = {}) {
-    std::vector<FakeRunner*> runners;
-    auto catalog = FakeCatalog({{"checkpoint", model, {"flash", "standard"}}}, &runners);
-    runner_ = runners[0];
-    auto engine = Engine::Create(std::move(catalog), options, &telemetry_);
-    ASSERT_TRUE(engine.ok()) << engine.status();
-    engine_ = *std::move(engine);
+    StartEngine(model, options);
   }
-  // Every step waits at the gate. Before the first request only.
-  void GateSteps() {
-    runner_->on_step = [this](auto) {
-      gate_.Pass();
-      return absl::OkStatus();
-    };
-  }
-  static FakeRunner::Options Letters() {
-    FakeRunner::Options options;
-    options.letters_only = true;
-    options.end_of_text_bias = -1;
-    return options;
-  }
+  static FakeRunner::Options Letters() { return EngineFixture::Letters(-1); }
   static Request Ask(const std::string& document, int max_new_tokens = 16) {
     Request request;
     request.document = document;
     request.options.max_new_tokens = max_new_tokens;
     return request;
   }
-  absl::StatusOr<runtime::Result> Answer(const Request& request) { return Send(engine_.get(), request)->Wait(); }
-
-  CountingTelemetry telemetry_;
-  Gate gate_;
-  FakeRunner* runner_ = nullptr;
-  std::unique_ptr<Engine> engine_;
 };
 
 TEST_F(EngineTest, AnswersWithTextTokensAndAccounting) {
