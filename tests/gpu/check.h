@@ -25,6 +25,7 @@ using Checks = std::vector<Check>;
 void AddAttentionForwardChecks(Checks& checks);
 void AddAttentionDecodeChecks(Checks& checks);
 void AddOpsChecks(Checks& checks);
+void AddInstructionChecks(Checks& checks);
 
 }  // namespace precis::gpu_test
 

@@ -15,6 +15,7 @@ namespace {
 
 int RunChecks(const std::string& filter, bool list) {
   Checks checks;
+  AddInstructionChecks(checks);
   AddAttentionForwardChecks(checks);
   AddAttentionDecodeChecks(checks);
   AddOpsChecks(checks);
