@@ -35,6 +35,7 @@ void RunTiled(const LabArgs& args, Stream stream);
 void RunTensorCores(const LabArgs& args, Stream stream);
 void RunPipelined(const LabArgs& args, Stream stream);
 void RunWarpgroup(const LabArgs& args, Stream stream);
+void RunSpecialised(const LabArgs& args, Stream stream);
 
 inline constexpr LabVersion kVersions[] = {
     {"1 naive", "a thread a row, online softmax", 8, RunNaive},
@@ -42,6 +43,7 @@ inline constexpr LabVersion kVersions[] = {
     {"3 tensor cores", "mma.m16n8k16 for both products", 8, RunTensorCores},
     {"4 pipelined", "cp.async, two stages, swizzled", 8, RunPipelined},
     {"5 warpgroup", "TMA and wgmma", 9, RunWarpgroup},
+    {"6 specialised", "a loading warp, two computing warpgroups", 9, RunSpecialised},
 };
 
 }  // namespace precis::kernels::PRECIS_GPU_NS::lab

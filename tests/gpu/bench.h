@@ -32,6 +32,7 @@ void BenchAttentionForward(const BenchOptions& options, std::vector<Record>& rec
 void BenchAttentionBackward(const BenchOptions& options, std::vector<Record>& records);
 void BenchPagedDecode(const BenchOptions& options, std::vector<Record>& records);
 void BenchProducts(const BenchOptions& options, std::vector<Record>& records);
+void BenchLab(const BenchOptions& options, std::vector<Record>& records);
 void BenchDecodeStep(const BenchOptions& options, std::vector<Record>& records);
 
 }  // namespace precis::gpu_test

@@ -18,7 +18,7 @@ namespace {
 using Benchmark = void (*)(const BenchOptions&, std::vector<Record>&);
 const std::pair<const char*, Benchmark> kBenchmarks[] = {
     {"ceilings", BenchCeilings}, {"attention", BenchAttentionForward}, {"backward", BenchAttentionBackward},
-    {"decode", BenchPagedDecode}, {"products", BenchProducts}, {"step", BenchDecodeStep}};
+    {"decode", BenchPagedDecode}, {"products", BenchProducts}, {"step", BenchDecodeStep}, {"lab", BenchLab}};
 
 template <class Get>
 std::vector<std::string> Distinct(const std::vector<Record>& records, const std::string& table, Get get) {
@@ -77,7 +77,7 @@ void WriteJson(const char* path, const cudaDeviceProp& gpu, int driver, const st
 }
 
 int Usage() {
-  std::fprintf(stderr, "usage: precis-gpu-bench [--only=ceilings|attention|backward|decode|products|step] [--variants] [--quick] [--json=FILE]\n");
+  std::fprintf(stderr, "usage: precis-gpu-bench [--only=ceilings|attention|backward|decode|products|step|lab] [--variants] [--quick] [--json=FILE]\n");
   return 2;
 }
 

@@ -26,6 +26,7 @@ void AddAttentionForwardChecks(Checks& checks);
 void AddAttentionDecodeChecks(Checks& checks);
 void AddOpsChecks(Checks& checks);
 void AddInstructionChecks(Checks& checks);
+void AddLabChecks(Checks& checks);
 
 }  // namespace precis::gpu_test
 

@@ -19,6 +19,7 @@ int RunChecks(const std::string& filter, bool list) {
   AddAttentionForwardChecks(checks);
   AddAttentionDecodeChecks(checks);
   AddOpsChecks(checks);
+  AddLabChecks(checks);
   int passed = 0, failed = 0, skipped = 0;
   for (const Check& check : checks) {
     if (check.name.find(filter) == std::string::npos) continue;
