@@ -39,8 +39,10 @@ class Fake:
         self.requests = []
         self.times = []
         self.metadata = {}
+        self.all_metadata = []
         self.cancelled = 0
         self.word_delay = 0.0
+        self.delays = []  # seconds that the next calls take; less if they are cancelled
         fake = self
 
         class Service(pb_grpc.SummarizerServicer):
@@ -96,15 +98,22 @@ class Fake:
         self.requests.append(request)
         self.times.append(time.monotonic())
         self.metadata = dict(context.invocation_metadata())
-        if self.failures:
-            code, message, pushback = self.failures.pop(0)
+        self.all_metadata.append(self.metadata)
+        failures = [self.failures.pop(0)] if self.failures else []
+        if self.delays:
+            self.wait(context, self.delays.pop(0))
+        if failures:
+            code, message, pushback = failures[0]
             if pushback is not None:
                 context.set_trailing_metadata((("grpc-retry-pushback-ms", pushback),))
             context.abort(code, message)
 
     def pause(self, context):
+        self.wait(context, self.word_delay)
+
+    def wait(self, context, seconds):
         gone = threading.Event()
-        if not context.add_callback(gone.set) or gone.wait(self.word_delay):
+        if not context.add_callback(gone.set) or gone.wait(seconds):
             self.cancelled += 1
             raise RuntimeError("cancelled")
 

@@ -15,17 +15,23 @@ from ._generated import summarizer_pb2 as pb
 from ._generated import summarizer_pb2_grpc as pb_grpc
 from ._many import ManyTable
 from .errors import PrecisError, from_rpc_error, make_error
-from .retry import Attempts, RetryBudget, RetryPolicy
+from .hedging import HedgeBudget, HedgePolicy
+from .retry import Attempts, RetryBudget, RetryPolicy, is_retriable
 from .types import Backends, Health, Model, Recorded, Request, Summary, Tls
 
 T = TypeVar("T")
+# Called for each call; what it returns is sent as metadata, by the same keys for each attempt. The place for a trace context.
+CallMetadata = Callable[[], Mapping[str, str]]
 
 
 class Unary(Generic[T]):
-    """One call with its retries: start() until finish() returns, with a wait_after() each grpc.RpcError."""
+    """One call with its retries: start() until finish() returns, with a wait_after() each grpc.RpcError. With `hedge`, start() may be called
+    twice at a time; see answers_for_both()."""
 
-    def __init__(self, start: Callable[[], Any], convert: Callable[[Any], T], attempts: Attempts, deadline: float) -> None:
+    def __init__(self, start: Callable[[], Any], convert: Callable[[Any], T], attempts: Attempts, deadline: float,
+                 hedge: HedgeBudget | None = None) -> None:
         self.start = start
+        self.hedge = hedge
         self._convert = convert
         self._attempts = attempts
         self._deadline = deadline
@@ -43,7 +49,8 @@ class Client:
     """Channel, credentials, retries and deadlines; what each call sends and what becomes of its answer. `api` is grpc or grpc.aio."""
 
     def __init__(self, api: Any, address: str, tls: Tls | None, token: str | None, allow_plaintext_token: bool,
-                 retry: RetryPolicy, timeout: float, max_message_bytes: int) -> None:
+                 retry: RetryPolicy, timeout: float, max_message_bytes: int, hedge: HedgePolicy | None,
+                 call_metadata: CallMetadata | None) -> None:
         _channel.check(address, tls, token, allow_plaintext_token)
         options = _channel.options(tls, max_message_bytes)
         self._channel = (api.insecure_channel(address, options) if tls is None else api.secure_channel(
@@ -51,13 +58,15 @@ class Client:
         self._stub: Any = pb_grpc.SummarizerStub(self._channel)
         self._experiments_stub: Any = epb_grpc.ExperimentsStub(self._channel)
         self._health_stub: Any = health_pb2_grpc.HealthStub(self._channel)
-        self._metadata = _channel.metadata(token)
+        self._fixed_metadata = _channel.metadata(token)
+        self._call_metadata = call_metadata
+        self._hedge = None if hedge is None else HedgeBudget(hedge)
         self._policy = retry
         self._budget = RetryBudget(retry)
         self._timeout = timeout
 
     def _summarize(self, request: Request | str | bytes, timeout: float | None) -> Unary[Summary]:
-        return self._unary(self._stub.Summarize, _convert.to_request(request), _convert.to_summary, timeout)
+        return self._unary(self._stub.Summarize, _convert.to_request(request), _convert.to_summary, timeout, self._hedge)
 
     def _models(self, timeout: float | None) -> Unary[tuple[Model, ...]]:
         return self._unary(self._stub.ListModels, pb.ListModelsRequest(), _convert.to_models, timeout)
@@ -72,20 +81,28 @@ class Client:
         return self._unary(self._health_stub.Check, health_pb2.HealthCheckRequest(service=service),
                            lambda response: _convert.to_health(response.status), timeout)
 
-    def _unary(self, method: Any, message: Any, convert: Callable[[Any], T], timeout: float | None) -> Unary[T]:
+    def _unary(self, method: Any, message: Any, convert: Callable[[Any], T], timeout: float | None, hedge: HedgeBudget | None = None) -> Unary[T]:
         deadline = self._deadline(timeout)
-        return Unary(lambda: method(message, timeout=deadline - time.monotonic(), metadata=self._metadata), convert,
-                     self._attempts(), deadline)
+        metadata = self._metadata()
+        # To run two copies a blocking stub has .future; asyncio's calls are futures as they are.
+        begin = method if hedge is None else getattr(method, "future", method)
+        return Unary(lambda: begin(message, timeout=deadline - time.monotonic(), metadata=metadata), convert,
+                     self._attempts(), deadline, hedge)
 
     def _stream_parts(self, request: Request | str | bytes,
                       timeout: float | None) -> tuple[Callable[[], Any], Attempts, float]:
         message = _convert.to_request(request)
         deadline = self._deadline(timeout)
+        metadata = self._metadata()
 
         def start() -> Any:
-            return self._stub.StreamSummarize(message, timeout=deadline - time.monotonic(), metadata=self._metadata)
+            return self._stub.StreamSummarize(message, timeout=deadline - time.monotonic(), metadata=metadata)
 
         return start, self._attempts(), deadline
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        more = () if self._call_metadata is None else tuple(self._call_metadata().items())
+        return self._fixed_metadata + more
 
     def _deadline(self, timeout: float | None) -> float:
         return time.monotonic() + (self._timeout if timeout is None else timeout)
@@ -139,6 +156,7 @@ class Many:
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight is {max_in_flight}; it must be at least 1")
         self._client = client
+        self._metadata = client._metadata()
         self._max_in_flight = max_in_flight
         self._deadline = client._deadline(timeout)
         self._table = ManyTable(client._attempts, self._deadline)
@@ -146,13 +164,19 @@ class Many:
 
     def _open(self, *requests: Any) -> Any:
         return self._client._stub.SummarizeMany(*requests, timeout=self._deadline - time.monotonic(),
-                                                metadata=self._client._metadata)
+                                                metadata=self._metadata)
 
     def _has_room(self) -> bool:
         return not self._exhausted and len(self._table) < self._max_in_flight
 
     def _is_done(self) -> bool:
         return self._exhausted and len(self._table) == 0
+
+
+def answers_for_both(rpc_error: Any) -> bool:
+    """Whether the failure of one copy of a call is the answer: the request itself is wrong, or out of time. Else the other copy may yet succeed."""
+    error = from_rpc_error(rpc_error)
+    return not is_retriable(error) and error.code is not grpc.StatusCode.INTERNAL
 
 
 def closed_early() -> PrecisError:

@@ -11,9 +11,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from ._core import Client, Many, Stream, T, Unary, closed_early
+from ._core import CallMetadata, Client, Many, Stream, T, Unary, answers_for_both, closed_early
 from ._many import Outcome
 from .errors import PrecisError, from_rpc_error, make_error
+from .hedging import HedgeBudget, HedgePolicy
 from .retry import RetryPolicy
 from .types import Backends, Health, Model, Recorded, Request, Summary, Tls
 
@@ -26,8 +27,8 @@ class AsyncSummarizerClient(Client):
 
     def __init__(self, address: str, *, tls: Tls | None = None, token: str | None = None,
                  allow_plaintext_token: bool = False, retry: RetryPolicy = RetryPolicy(), timeout: float = 60.0,
-                 max_message_bytes: int = 16 << 20) -> None:
-        super().__init__(grpc.aio, address, tls, token, allow_plaintext_token, retry, timeout, max_message_bytes)
+                 max_message_bytes: int = 16 << 20, hedge: HedgePolicy | None = None, call_metadata: CallMetadata | None = None) -> None:
+        super().__init__(grpc.aio, address, tls, token, allow_plaintext_token, retry, timeout, max_message_bytes, hedge, call_metadata)
 
     async def close(self) -> None:
         """Cancels what is running."""
@@ -72,10 +73,36 @@ class AsyncSummarizerClient(Client):
 async def _run(call: Unary[T]) -> T:
     while True:
         try:
-            return call.finish(await call.start())
+            return call.finish(await (call.start() if call.hedge is None else _first_answer(call, call.hedge)))
         except grpc.RpcError as rpc_error:
             wait = call.wait_after(rpc_error)
         await asyncio.sleep(wait)
+
+
+async def _first_answer(call: Unary[T], hedge: HedgeBudget) -> Any:
+    """The answer of the first copy that has a good one; the last failure if there is none."""
+    hedge.on_call()
+    copies = [asyncio.ensure_future(_answer(call))]
+    try:
+        await asyncio.wait(copies, timeout=hedge.policy.delay)
+        if not copies[0].done() and hedge.take():
+            copies.append(asyncio.ensure_future(_answer(call)))
+        done, rest = await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+        first = done.pop()
+        try:
+            return first.result()
+        except grpc.RpcError as rpc_error:
+            if not done and not rest or answers_for_both(rpc_error):
+                raise
+        return await (done.pop() if done else rest.pop())
+    finally:
+        for copy in copies:
+            copy.cancel()
+            copy.add_done_callback(lambda task: task.cancelled() or task.exception())  # else asyncio reports it as not looked at
+
+
+async def _answer(call: Unary[T]) -> Any:
+    return await call.start()
 
 
 class AsyncSummaryStream(Stream):

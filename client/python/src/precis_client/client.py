@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
+from typing import Any
 
 import grpc
 
-from ._core import Client, Many, Stream, T, Unary, closed_early
+from ._core import CallMetadata, Client, Many, Stream, T, Unary, answers_for_both, closed_early
 from ._generated import summarizer_pb2 as pb
 from ._many import Outcome
 from .errors import from_rpc_error
+from .hedging import HedgeBudget, HedgePolicy
 from .retry import RetryPolicy
 from .types import Backends, Health, Model, Recorded, Request, Summary, Tls
 
@@ -22,8 +25,8 @@ class SummarizerClient(Client):
 
     def __init__(self, address: str, *, tls: Tls | None = None, token: str | None = None,
                  allow_plaintext_token: bool = False, retry: RetryPolicy = RetryPolicy(), timeout: float = 60.0,
-                 max_message_bytes: int = 16 << 20) -> None:
-        super().__init__(grpc, address, tls, token, allow_plaintext_token, retry, timeout, max_message_bytes)
+                 max_message_bytes: int = 16 << 20, hedge: HedgePolicy | None = None, call_metadata: CallMetadata | None = None) -> None:
+        super().__init__(grpc, address, tls, token, allow_plaintext_token, retry, timeout, max_message_bytes, hedge, call_metadata)
 
     def close(self) -> None:
         """Cancels what is running."""
@@ -73,10 +76,35 @@ class SummarizerClient(Client):
 def _run(call: Unary[T]) -> T:
     while True:
         try:
-            return call.finish(call.start())
+            return call.finish(call.start() if call.hedge is None else _first_answer(call, call.hedge))
         except grpc.RpcError as rpc_error:
             wait = call.wait_after(rpc_error)
         time.sleep(wait)
+
+
+def _first_answer(call: Unary[T], hedge: HedgeBudget) -> Any:
+    """The answer of the first copy that has a good one; the last failure if there is none."""
+    hedge.on_call()
+    ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    copies = [call.start()]
+    copies[0].add_done_callback(ended.put)
+    try:
+        try:
+            first = ended.get(timeout=hedge.policy.delay)
+        except queue.Empty:
+            if hedge.take():
+                copies.append(call.start())
+                copies[1].add_done_callback(ended.put)
+            first = ended.get()
+        try:
+            return first.result()
+        except grpc.RpcError as rpc_error:
+            if len(copies) == 1 or answers_for_both(rpc_error):
+                raise
+        return ended.get().result()
+    finally:
+        for copy in copies:
+            copy.cancel()
 
 
 class SummaryStream(Stream):
