@@ -30,7 +30,7 @@ int64_t SquaredNormWorkspaceBytes(int64_t count);
 void ClipScale(const ClipScaleArgs& args, Stream stream);
 void Transpose(const TransposeArgs& args, Stream stream);
 
-const GpuTrainOps& TrainOps();
+const GpuTrainOps& TrainOps(int compute_major);
 
 }  // namespace precis::kernels::PRECIS_GPU_NS
 

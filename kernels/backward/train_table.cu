@@ -1,10 +1,18 @@
 #include "kernels/backward/train_list.h"
 
-namespace precis::kernels::PRECIS_GPU_NS {
+#include "kernels/backward/sm90/flash_backward_sm90.h"
+#include "kernels/cuda/platform/platform.h"
 
-const GpuTrainOps& TrainOps() {
-  static constexpr GpuTrainOps kOps = {
-      .flash_backward = FlashBackward,
+namespace precis::kernels::PRECIS_GPU_NS {
+namespace {
+
+void FlashBackwardHopper(const FlashBackwardArgs& args, Stream stream) {
+  FlashBackwardSm90Takes(args) ? FlashBackwardSm90(args, stream) : FlashBackward(args, stream);
+}
+
+constexpr GpuTrainOps Table(void (*flash_backward)(const FlashBackwardArgs&, Stream)) {
+  return {
+      .flash_backward = flash_backward,
       .flash_backward_workspace_bytes = FlashBackwardWorkspaceBytes,
       .cross_entropy = CrossEntropy,
       .layer_norm_backward = LayerNormBackward,
@@ -22,7 +30,15 @@ const GpuTrainOps& TrainOps() {
       .clip_scale = ClipScale,
       .transpose = Transpose,
   };
-  return kOps;
+}
+
+}  // namespace
+
+// wgmma exists on compute capability 9.x alone.
+const GpuTrainOps& TrainOps(int compute_major) {
+  static constexpr GpuTrainOps kAmpere = Table(FlashBackward);
+  static constexpr GpuTrainOps kHopper = Table(FlashBackwardHopper);
+  return compute_major == 9 ? kHopper : kAmpere;
 }
 
 }  // namespace precis::kernels::PRECIS_GPU_NS

@@ -10,7 +10,9 @@ void FlashPrefillHopper(const GpuAttentionArgs& args, Stream stream) {
   FlashPrefillSm90Takes(args) ? FlashPrefillSm90(args, stream) : FlashPrefillSm80(args, stream);
 }
 
-constexpr GpuOps Table(void (*flash_prefill)(const GpuAttentionArgs&, Stream)) {
+int64_t NoWorkspace(int, int, int, int, int, bool) { return 0; }
+
+constexpr GpuOps Table(void (*flash_prefill)(const GpuAttentionArgs&, Stream), int64_t (*workspace_bytes)(int, int, int, int, int, bool)) {
   return {
       .embed = Embed,
       .layer_norm = LayerNorm,
@@ -18,6 +20,7 @@ constexpr GpuOps Table(void (*flash_prefill)(const GpuAttentionArgs&, Stream)) {
       .gemm_workspace_bytes = GemmWorkspaceBytes,
       .write_kv = WriteKv,
       .flash_prefill = flash_prefill,
+      .flash_prefill_workspace_bytes = workspace_bytes,
       .standard_prefill = StandardPrefill,
       .standard_workspace_bytes = StandardWorkspaceBytes,
       .standard_chunk_rows = StandardChunkRows,
@@ -35,8 +38,8 @@ constexpr GpuOps Table(void (*flash_prefill)(const GpuAttentionArgs&, Stream)) {
 
 // wgmma exists on compute capability 9.x alone.
 const GpuOps& Ops(int compute_major) {
-  static constexpr GpuOps kAmpere = Table(FlashPrefillSm80);
-  static constexpr GpuOps kHopper = Table(FlashPrefillHopper);
+  static constexpr GpuOps kAmpere = Table(FlashPrefillSm80, NoWorkspace);
+  static constexpr GpuOps kHopper = Table(FlashPrefillHopper, FlashPrefillSm90WorkspaceBytes);
   return compute_major == 9 ? kHopper : kAmpere;
 }
 

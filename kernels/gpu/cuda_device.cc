@@ -48,7 +48,7 @@ class CudaDevice : public GpuDevice {
   std::string_view kind() const override { return "cuda"; }
   const GpuInfo& info() const override { return info_; }
   const GpuOps& ops() const override { return cuda::Ops(info_.compute_major); }
-  const GpuTrainOps& train_ops() const override { return cuda::TrainOps(); }
+  const GpuTrainOps& train_ops() const override { return cuda::TrainOps(info_.compute_major); }
 
   absl::StatusOr<void*> Allocate(int64_t bytes) override {
     Enter();

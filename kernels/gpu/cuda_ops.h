@@ -11,7 +11,7 @@
 namespace precis::kernels::cuda {
 
 const GpuOps& Ops(int compute_major);
-const GpuTrainOps& TrainOps();
+const GpuTrainOps& TrainOps(int compute_major);
 cudaError_t TakeLaunchError();
 void KeepLaunchError(cudaError_t error);
 

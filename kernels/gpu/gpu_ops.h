@@ -162,6 +162,8 @@ struct GpuOps {
   void (*write_kv)(const GpuWriteKvArgs&, Stream);
   // Any number of query rows a sequence. Tiled (flash): sm_90a engine for head size 64 on Hopper, else sm_80's.
   void (*flash_prefill)(const GpuAttentionArgs&, Stream);
+  // A workspace with which flash_prefill is faster, 0 if there is none; it works without.
+  int64_t (*flash_prefill_workspace_bytes)(int heads, int head_dim, int sequences, int max_query, int max_context, bool alibi);
   // Scores materialised; query rows in chunks when workspace_bytes forces it (at least standard_workspace_bytes(.., 1 row)).
   void (*standard_prefill)(const GpuAttentionArgs&, Stream);
   int64_t (*standard_workspace_bytes)(int heads, int head_dim, int max_query, int max_context, int total_queries, GpuType);

@@ -37,7 +37,7 @@ class SimtDevice : public GpuDevice {
   std::string_view kind() const override { return "simt"; }
   const GpuInfo& info() const override { return info_; }
   const GpuOps& ops() const override { return simt::Ops(info_.compute_major); }
-  const GpuTrainOps& train_ops() const override { return simt::TrainOps(); }
+  const GpuTrainOps& train_ops() const override { return simt::TrainOps(info_.compute_major); }
 
   // Exact host allocations, so that a sanitizer sees the first byte past the end.
   absl::StatusOr<void*> Allocate(int64_t bytes) override {

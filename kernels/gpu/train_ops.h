@@ -163,7 +163,7 @@ struct FlashBackwardArgs {
   float scale;
   const float* alibi_slopes;  // [heads] or null
   GpuType type;
-  // true: dQ by a pass of its own (7 products instead of 5), bitwise the same from run to run; false: dQ by atomic additions.
+  // true: dQ by a pass of its own (7 products instead of 5), bitwise the same from run to run; false: dQ may come by atomic additions (Hopper's engine needs none).
   bool deterministic;
   void* workspace;  // flash_backward_workspace_bytes
 };

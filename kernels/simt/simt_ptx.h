@@ -80,6 +80,10 @@ template <int N, bool kTransposeB = false>
 void WgmmaRS(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t descriptor_b, bool accumulate, Site site = Site::current()) {
   WgmmaIssue(d, N, kTransposeB, a, 0, descriptor_b, accumulate, site);
 }
+template <bool kTransposeB = false>
+void WgmmaFirstRS(float (&d)[32], const uint32_t (&a)[4], uint64_t descriptor_b, Site site = Site::current()) {
+  WgmmaIssue(d, 64, kTransposeB, a, 0, descriptor_b, false, site);
+}
 
 }  // namespace precis::kernels::simt
 

@@ -66,7 +66,9 @@ int64_t GpuForward::Need(const GpuPart& part) const {
   if (part.variant->algorithm == kernels::Algorithm::kMaterialised) {
     return ops_.standard_workspace_bytes(heads, dim, part.max_query, part.max_context, part.total_queries, weights_.activation_type);
   }
-  return part.decode ? ops_.decode_workspace_bytes(heads, dim, part.count, part.max_context) : 0;
+  if (part.decode) return ops_.decode_workspace_bytes(heads, dim, part.count, part.max_context);
+  const bool alibi = part.variant->positions == kernels::Positions::kAlibi && weights_.activation_type == GpuType::kBf16;
+  return ops_.flash_prefill_workspace_bytes(heads, dim, part.count, part.max_query, part.max_context, alibi);
 }
 
 int64_t GpuForward::WorkspaceBytes(const GpuPart& part) const { return std::min(Need(part), workspace_bytes_); }
@@ -85,12 +87,13 @@ absl::Status GpuForward::Reserve(int tokens, int64_t workspace_limit, GpuMemory*
   // One query at the full context always fits; more up to the limit.
   const kernels::AttentionVariant* standard = kernels::FindAttentionVariant("standard");
   const kernels::AttentionVariant* flash = kernels::FindAttentionVariant("flash");
+  const kernels::AttentionVariant* alibi = kernels::FindAttentionVariant("flash_alibi");
   const int context = context_tokens_;
   const int64_t least = std::max({Need({standard, false, 0, 1, 1, context, 1}), Need({standard, true, 0, 1, 1, context, 1}),
                                   Need({flash, true, 0, 1, 1, context, 1}), GemmWorkspace(tokens),
                                   ops_.sample_workspace_bytes(static_cast<int>(samples), config_.vocab_size)});
   const int64_t most = std::max({Need({standard, false, 0, 1, std::min(rows_, context), context, rows_}), Need({standard, true, 0, rows_, 1, context, rows_}),
-                                 Need({flash, true, 0, rows_, 1, context, rows_})});
+                                 Need({flash, true, 0, rows_, 1, context, rows_}), Need({alibi, false, 0, rows_ / 256 + 1, std::min(rows_, context), context, rows_})});
   workspace_bytes_ = std::max(least, std::min(most, workspace_limit));
   PRECIS_ASSIGN(workspace_, memory->Allocate(workspace_bytes_, "attention's workspace"));
   return absl::OkStatus();

@@ -39,6 +39,7 @@ class Consumer {
 
   // Stays in shared memory, and is read there at each use, for the sake of registers.
   PRECIS_DEVICE const WorkItem& item() const { return shared_.items[item_.index]; }
+  PRECIS_DEVICE int first_tile() const { return Policy::kAlibi ? item().first_tile : 0; }
   PRECIS_DEVICE int rows() const { return Min(item().rows - group_ * kGroupRows, kGroupRows); }
   PRECIS_DEVICE int row() const { return (thread_ / 32) * 16 + lane_ / 4; }  // the thread's first row; its second is 8 below
   // Position of the thread's first row.
@@ -63,7 +64,7 @@ class Consumer {
     if (tiles > 0) {
       Attend(tiles, Min((begin + 1) / kTileKeys, tiles));
     } else {
-      SkipTiles(0);
+      SkipTiles(first_tile());
       Release(&shared_.query_empty[query_.index]);
     }
     query_.Advance();
@@ -78,8 +79,9 @@ class Consumer {
     for (int i = 0; i < kOutputs; ++i) output[i] = 0.0f;
     Probabilities p;
     float shrink[2] = {1.0f, 1.0f};
-    FirstTile(softmax, p, open == 0);
-    int tile = 1;
+    int tile = first_tile();
+    FirstTile(softmax, p, open <= tile, tile);
+    ++tile;
     for (; tile < open; ++tile) Step<false>(softmax, p, output, shrink, tile);
     const int last_keys = (item().position + group_ * kGroupRows + rows() - 1) % kTileKeys + 1;  // of the last tile that anyone sees
     const bool half = Tuning::kHalfTiles && tile < tiles && last_keys <= kTileKeys / 2;
@@ -100,7 +102,7 @@ class Consumer {
     visible[1] = visible[0] + 8;
   }
 
-  PRECIS_DEVICE void FirstTile(Softmax& softmax, Probabilities& p, bool masked) {
+  PRECIS_DEVICE void FirstTile(Softmax& softmax, Probabilities& p, bool masked, int tile) {
     float scores[kScores];
     MbarrierWait(&shared_.key_full[key_.index], key_.phase);
     StartScores(scores);
@@ -109,7 +111,7 @@ class Consumer {
     ReleaseKeys();
     int visible[2];
     float shrink[2];
-    Visible(visible, 0);
+    Visible(visible, tile);
     softmax.template Apply<true, true>(scores, masked, visible, shrink);
     AwaitNextValues(softmax);
     Pack(scores, p);
@@ -167,12 +169,11 @@ class Consumer {
   }
 
   // The block's tiles from `begin` on, which this group doesn't need. Group order: a step of the token for each tile but the block's first; the step of tile
-  // `begin` was spent on the group's last values if it had any.
+  // `begin` was spent on the group's last values if it had any; otherwise that is the block's first.
   PRECIS_DEVICE void SkipTiles(int begin) {
     for (int tile = begin; tile < item().tiles; ++tile) {
-      const bool spent = tile == 0 || (begin > 0 && tile == begin);
-      if (!spent) TakeToken();
-      if (!spent) PassToken();
+      if (tile != begin) TakeToken();
+      if (tile != begin) PassToken();
       MbarrierWait(&shared_.key_full[key_.index], key_.phase);
       ReleaseKeys();
       MbarrierWait(&shared_.value_full[value_.index], value_.phase);

@@ -25,8 +25,12 @@ void Forward(const GpuAttentionArgs& args, Stream stream) {
 
 bool FlashPrefillSm90Takes(const GpuAttentionArgs& args) {
   constexpr int kShared = 227 << 10;  // of a block
-  if (args.alibi_slopes != nullptr && args.cache.heads * sm90::kBiasHeadBytes > kShared - static_cast<int>(sizeof(sm90::SharedBlock))) return false;
+  if (args.alibi_slopes != nullptr && sm90::BiasBytes(args.cache.heads) > kShared - static_cast<int>(sizeof(sm90::SharedBlock))) return false;
   return args.cache.type == GpuType::kBf16 && args.cache.head_dim == sm90::kHeadDim && args.qkv_stride % 8 == 0 && args.output_stride % 8 == 0;
+}
+
+int64_t FlashPrefillSm90WorkspaceBytes(int heads, int head_dim, int sequences, int max_query, int max_context, bool alibi) {
+  return alibi && head_dim == sm90::kHeadDim ? sm90::ReachBytes(heads, sequences, max_query, max_context) : 0;
 }
 
 void FlashPrefillSm90(const GpuAttentionArgs& args, Stream stream) {

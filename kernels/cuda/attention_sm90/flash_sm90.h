@@ -11,8 +11,9 @@ namespace precis::kernels::PRECIS_GPU_NS {
 // sizes; a row's result depends on the row alone, bit for bit: key tiles stand at absolute positions and are summed in rising order.
 //
 // The method is FlashAttention-3's (Shah et al. 2024): TMA loads by a producer warp, wgmma by three consumer warpgroups that take turns, softmax overlapped
-// with both products. ALiBi is one more step of the first product. Launches that run at the same time must be fewer than 64.
+// with both products. ALiBi is one more step of the first product; with a workspace, tiles out of ALiBi's reach are left out (reach.h): the same bits. Launches that run at the same time must be fewer than 64.
 void FlashPrefillSm90(const GpuAttentionArgs& args, Stream stream);
+int64_t FlashPrefillSm90WorkspaceBytes(int heads, int head_dim, int sequences, int max_query, int max_context, bool alibi);
 // Whether FlashPrefillSm90 takes these.
 bool FlashPrefillSm90Takes(const GpuAttentionArgs& args);
 

@@ -51,14 +51,15 @@ PRECIS_DEVICE void WriteBiasOperands(const FlashParams& params, SharedBlock& sha
   FenceProxyAsync();
 }
 
+template <bool kAlibi>
 PRECIS_DEVICE void RunProducer(const FlashParams& params, SharedBlock& shared) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   if (warp == 0) {
-    Producer(params, shared, lane).Run();
+    Producer<kAlibi>(params, shared, lane).Run();
     if (params.ticket_slot >= 0 && lane == 0) LeaveTickets(params.ticket_slot);
   } else if (warp == 1) {
-    ValuePatcher(shared, lane).Run();
+    ValuePatcher<kAlibi>(shared, lane).Run();
   }
 }
 
@@ -80,7 +81,7 @@ PRECIS_KERNEL(kThreads, 1) FlashForwardSm90(const PRECIS_GRID_CONSTANT FlashPara
   const int warpgroup = ShuffleIdx(static_cast<int>(threadIdx.x) / kWarpgroup, 0);
   if (warpgroup == 0) {
     SetMaxRegistersDecrease<32>();
-    RunProducer(params, shared);
+    RunProducer<Policy::kAlibi>(params, shared);
   } else {
     SetMaxRegistersIncrease<160>();
     Consumer<Policy, Tuning>(params, shared, warpgroup - 1, static_cast<int>(threadIdx.x) % kWarpgroup).Run();

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention_sm90/kernel.h"
+#include "kernels/cuda/attention_sm90/reach.h"
 #include "kernels/cuda/attention_sm90/tensor_maps.h"
 #include "kernels/cuda/platform/launch.h"
 #include "kernels/gpu/gpu_ops.h"
@@ -30,6 +31,8 @@ inline FlashParams MakeParams(const GpuAttentionArgs& args, bool tickets) {
   params.heads = args.cache.heads;
   params.key_part = args.cache.key_part;
   params.scale = args.scale;
+  params.norms = nullptr;
+  params.norm_tiles = params.norm_chunks = 0;
   params.ticket_slot = tickets ? static_cast<int>(launches++ % kTicketSlots) : -1;
   return params;
 }
@@ -42,6 +45,43 @@ inline int64_t MostItems(const GpuAttentionArgs& args) {
   return args.cache.heads * (by_sequence < by_total ? by_sequence : by_total);
 }
 
+// ALiBi's reach is worth two passes over queries and keys from this context on.
+inline constexpr int kReachContext = 1024;
+
+inline int NormTiles(int max_context) { return (max_context + kTileKeys - 1) / kTileKeys; }
+inline int NormChunks(int max_query) { return (max_query + kNormRows - 1) / kNormRows; }
+inline int64_t ReachBytes(int heads, int sequences, int max_query, int max_context) {
+  if (max_context < kReachContext) return 0;
+  return int64_t{sizeof(float)} * heads * sequences * (NormTiles(max_context) + NormChunks(max_query));
+}
+
+// Enqueues the norms where the workspace holds them. True: they will be there for a dependent launch.
+inline bool LaunchNorms(const GpuAttentionArgs& args, FlashParams* params, Stream stream) {
+  const GpuSequences& s = args.sequences;
+  const int64_t bytes = ReachBytes(args.cache.heads, s.count, s.max_query, s.max_context);
+  if (bytes == 0 || args.workspace == nullptr || args.workspace_bytes < bytes) return false;
+  NormParams norms;
+  norms.qkv = static_cast<const Bf16*>(args.qkv);
+  norms.qkv_stride = args.qkv_stride;
+  norms.keys = args.cache.keys;
+  norms.page_stride = args.cache.page_stride;
+  norms.query_begin = s.query_begin;
+  norms.query_count = s.query_count;
+  norms.context_length = s.context_length;
+  norms.block_table = s.block_table;
+  norms.block_table_stride = s.block_table_stride;
+  norms.norm_tiles = params->norm_tiles = NormTiles(s.max_context);
+  norms.norm_chunks = params->norm_chunks = NormChunks(s.max_query);
+  params->norms = norms.norms = static_cast<float*>(args.workspace);
+  LaunchConfig config;
+  config.grid = {norms.norm_tiles + norms.norm_chunks, args.cache.heads, s.count};
+  config.block = {kNormThreads, 1, 1};
+  config.shared_bytes = kNormThreads / 32 * static_cast<int>(sizeof(float));
+  config.stream = stream;
+  Launch(&NormsSm90, config, norms);
+  return true;
+}
+
 template <class Policy, class Tuning>
 void LaunchForward(const GpuAttentionArgs& args, int multiprocessors, bool tickets, Stream stream) {
   const int64_t items = MostItems(args);
@@ -51,8 +91,9 @@ void LaunchForward(const GpuAttentionArgs& args, int multiprocessors, bool ticke
   LaunchConfig config;
   config.grid = {static_cast<int>(items < multiprocessors ? items : multiprocessors), 1, 1};
   config.block = {kThreads, 1, 1};
-  config.shared_bytes = static_cast<int>(sizeof(SharedBlock)) + (Policy::kAlibi ? args.cache.heads * kBiasHeadBytes : 0);
+  config.shared_bytes = static_cast<int>(sizeof(SharedBlock)) + (Policy::kAlibi ? BiasBytes(args.cache.heads) : 0);
   config.stream = stream;
+  if (Policy::kAlibi) config.dependent = LaunchNorms(args, &params, stream);
   Launch(&FlashForwardSm90<Policy, Tuning>, config, params);
 }
 

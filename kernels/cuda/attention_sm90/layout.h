@@ -36,6 +36,7 @@ inline constexpr int kStages = 4;   // tiles of keys, and tiles of values, in fl
 inline constexpr int kQueryBuffers = 2;
 inline constexpr int kItemSlots = 4;
 inline constexpr int kTicketSlots = 64;  // launches in flight, at most
+inline constexpr int kNormRows = 64;     // queries whose longest is kept; divides kBlockRows
 
 inline constexpr int kPageBytes = kPageTokens * kHeadDim * 2;
 inline constexpr int kTileBytes = kTileKeys * kHeadDim * 2;
@@ -68,6 +69,9 @@ struct FlashParams {
   int key_part;  // the layer's keys among a page's parts; its values follow
   float scale;
   int ticket_slot;  // of the tile scheduler's counters; < 0: items are dealt out in a fixed order
+  // ALiBi's reach (reach.h), or null: then every tile is computed.
+  const float* norms;  // [sequences][heads][norm_tiles + norm_chunks]: the longest key of each tile, then the longest query of each kNormRows rows
+  int norm_tiles, norm_chunks;
 };
 
 // A block of query rows of one head of one sequence.
@@ -79,7 +83,7 @@ struct alignas(16) WorkItem {
   int32_t position;    // of the first row
   int32_t context;
   int32_t tiles;  // of keys, up to the last row's position
-  int32_t unused;
+  int32_t first_tile;  // earlier ones are out of reach (reach.h)
 };
 
 // Where the search for the next item stands: above blocks have more than `tiles` key tiles, through at least as many.
@@ -92,6 +96,9 @@ struct ScheduleState {
 inline constexpr int kCoreBytes = 128;
 inline constexpr int kBiasHeadBytes = 2 * kCoreBytes;
 inline constexpr int kBiasColumnBytes = kTileKeys / 8 * 2 * kCoreBytes;
+
+// Of all heads. The product reads one head's bytes again and again (stride 0); compute-sanitizer takes it to read 64 rows in a line, hence the room at the end.
+PRECIS_HOST_DEVICE int BiasBytes(int heads) { return (heads - 1) * kBiasHeadBytes + kGroupRows * 16 * 2; }
 
 struct SharedBlock {
   alignas(1024) char query[kQueryBuffers][kConsumers][kGroupBytes];

@@ -5,11 +5,13 @@
 // warps only lend their registers.
 
 #include "kernels/cuda/attention_sm90/layout.h"
+#include "kernels/cuda/attention_sm90/reach.h"
 #include "kernels/cuda/attention_sm90/schedule.h"
 
 #ifdef PRECIS_SM90_CODE
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
+template <bool kAlibi>
 class Producer {
  public:
   PRECIS_DEVICE Producer(const FlashParams& params, SharedBlock& shared, int lane) : params_(params), shared_(shared), lane_(lane) {}
@@ -27,26 +29,29 @@ class Producer {
  private:
   PRECIS_DEVICE void Publish(const WorkItem& found) {
     MbarrierWait(&shared_.item_empty[slot_.index], slot_.phase ^ 1);
-    if (lane_ == 0) {
-      shared_.items[slot_.index] = found;
-      MbarrierArrive(&shared_.item_full[slot_.index]);
+    if (lane_ == 0) shared_.items[slot_.index] = found;
+    SyncWarp();
+    if (kAlibi && params_.norms != nullptr && item().head >= 0) {
+      const int first = FirstTile(params_, item(), lane_);
+      if (lane_ == 0) shared_.items[slot_.index].first_tile = first;
     }
+    if (lane_ == 0) MbarrierArrive(&shared_.item_full[slot_.index]);
     SyncWarp();
   }
   PRECIS_DEVICE const WorkItem& item() const { return shared_.items[slot_.index]; }
 
   // Keys one tile ahead of values, the order in which they are read.
   PRECIS_DEVICE void LoadItem() {
-    const int tiles = item().tiles;
+    const int tiles = item().tiles, first = kAlibi ? item().first_tile : 0;
     const bool patched = tiles * kTileKeys > item().context;
     const int pages = (Min(tiles * kTileKeys, item().context) + kPageTokens - 1) / kPageTokens;
     int page = -1;
     PRECIS_NO_UNROLL
-    for (int tile = 0; tile <= tiles; ++tile) {
+    for (int tile = first; tile <= tiles; ++tile) {
       const int next = PageOf(pages, tile);
       if (tile < tiles) LoadKeys(next, Min(pages - tile * kPagesPerTile, kPagesPerTile));
-      if (tile == 0) LoadQueries();
-      if (tile > 0) LoadValues(page, Min(pages - (tile - 1) * kPagesPerTile, kPagesPerTile), patched && tile == tiles);
+      if (tile == first) LoadQueries();
+      if (tile > first) LoadValues(page, Min(pages - (tile - 1) * kPagesPerTile, kPagesPerTile), patched && tile == tiles);
       page = next;
     }
   }
@@ -105,6 +110,7 @@ class Producer {
 
 // Value rows past the context may hold anything, NaN too, and the matrix unit multiplies them by probability 0: they are set to 0 here, after the copy has
 // landed and before the tile counts as full.
+template <bool kAlibi>
 class ValuePatcher {
  public:
   PRECIS_DEVICE ValuePatcher(SharedBlock& shared, int lane) : shared_(shared), lane_(lane) {}
@@ -118,7 +124,7 @@ class ValuePatcher {
       if (lane_ == 0) MbarrierArrive(&shared_.item_empty[slot.index]);
       slot.Advance();
       if (item.head < 0) return;
-      value_.Advance(item.tiles - 1);
+      value_.Advance(item.tiles - (kAlibi ? item.first_tile : 0) - 1);
       if (item.tiles * kTileKeys > item.context) Patch(item.context - (item.tiles - 1) * kTileKeys);
       value_.Advance(1);
     }

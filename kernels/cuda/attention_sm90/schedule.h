@@ -167,7 +167,7 @@ class LongestFirst {
     item.position = context - rows + block * kBlockRows;
     item.context = context;
     item.tiles = TilesOf(item.position + item.rows);
-    item.unused = 0;
+    item.first_tile = 0;
     return item;
   }
 

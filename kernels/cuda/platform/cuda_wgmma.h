@@ -52,6 +52,21 @@ struct Wgmma<64, kTransposeB> {
       "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(kTransposeB ? 1 : 0));
   }
+  // d = a b: the old values of d play no part, so that the compiler sees no dependency on them.
+  PRECIS_DEVICE static void RegistersFirst(float (&d)[32], const uint32_t (&a)[4], uint64_t b) {
+    asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+      "}, {%32, %33, %34, %35}, %36, p, 1, 1, %37;\n}\n"
+      :
+      "=&f"(d[0]), "=&f"(d[1]), "=&f"(d[2]), "=&f"(d[3]), "=&f"(d[4]), "=&f"(d[5]), "=&f"(d[6]), "=&f"(d[7]),
+      "=&f"(d[8]), "=&f"(d[9]), "=&f"(d[10]), "=&f"(d[11]), "=&f"(d[12]), "=&f"(d[13]), "=&f"(d[14]), "=&f"(d[15]),
+      "=&f"(d[16]), "=&f"(d[17]), "=&f"(d[18]), "=&f"(d[19]), "=&f"(d[20]), "=&f"(d[21]), "=&f"(d[22]), "=&f"(d[23]),
+      "=&f"(d[24]), "=&f"(d[25]), "=&f"(d[26]), "=&f"(d[27]), "=&f"(d[28]), "=&f"(d[29]), "=&f"(d[30]), "=&f"(d[31])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(kTransposeB ? 1 : 0));
+  }
 };
 
 template <bool kTransposeB>
@@ -105,6 +120,11 @@ PRECIS_DEVICE void WgmmaSS(float (&d)[N / 2], uint64_t descriptor_a, uint64_t de
 template <int N, bool kTransposeB = false>
 PRECIS_DEVICE void WgmmaRS(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t descriptor_b, bool accumulate) {
   Wgmma<N, kTransposeB>::Registers(d, a, descriptor_b, accumulate);
+}
+
+template <bool kTransposeB = false>
+PRECIS_DEVICE void WgmmaFirstRS(float (&d)[32], const uint32_t (&a)[4], uint64_t descriptor_b) {
+  Wgmma<64, kTransposeB>::RegistersFirst(d, a, descriptor_b);
 }
 
 }  // namespace precis::kernels::cuda

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "kernels/attention.h"
 #define PRECIS_GPU_NS simt
+#include "kernels/backward/sm90/flash_backward_sm90.h"
 #include "kernels/backward/train_list.h"
 #include "tests/kernels/backward/bf16_bits.h"
 #include "tests/oracle/backward.h"
@@ -24,6 +26,7 @@ struct Case {
   bool alibi;
   bool deterministic;
   GpuType type = GpuType::kBf16;
+  bool hopper = false;
 };
 
 // Storage in the tested type; exact heap blocks, so that the address sanitizer sees a step outside.
@@ -75,7 +78,7 @@ class Problem {
                               .heads = case_.heads, .head_dim = case_.head_dim, .scale = scale_,
                               .alibi_slopes = case_.alibi ? slopes_.data() : nullptr, .type = case_.type,
                               .deterministic = case_.deterministic, .workspace = workspace.data()};
-    simt::FlashBackward(args, Stream{});
+    case_.hopper ? simt::FlashBackwardSm90(args, Stream{}) : simt::FlashBackward(args, Stream{});
     return d_qkv;
   }
 
@@ -202,8 +205,16 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{{66}, 1, 128, true, false}, Case{{66}, 1, 128, true, true}, Case{{40}, 2, 48, true, true},
                     Case{{40, 3}, 2, 64, true, true, GpuType::kF32}, Case{{33}, 1, 20, false, true, GpuType::kF32}));
 
-TEST(FlashBackwardBits, DeterministicGradientsRepeat) {
-  Problem problem({{130, 20}, 2, 64, true, true}, 3);
+Case Hopper(std::vector<int> lengths, int heads, bool alibi) { return {std::move(lengths), heads, 64, alibi, true, GpuType::kBf16, true}; }
+INSTANTIATE_TEST_SUITE_P(
+    Hopper, FlashBackward,
+    testing::Values(Hopper({1}, 1, false), Hopper({2, 1}, 2, true), Hopper({63, 64, 65}, 1, false), Hopper({127, 0, 128}, 1, true), Hopper({129}, 2, false),
+                    Hopper({200, 70}, 1, true), Hopper({450}, 1, false)));
+
+class FlashBackwardBits : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Engines, FlashBackwardBits, testing::Bool());
+TEST_P(FlashBackwardBits, DeterministicGradientsRepeat) {
+  Problem problem({{130, 20}, 2, 64, true, true, GpuType::kBf16, GetParam()}, 3);
   const Values first = problem.Run(), second = problem.Run();
   for (size_t i = 0; i < first.size(); ++i) ASSERT_EQ(first.Get(i), second.Get(i)) << i;
 }

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -17,6 +20,15 @@ namespace {
 
 const GpuKernel& FlashSm90() {
   static const GpuKernel kernel = {"flash_sm90", simt::FlashPrefillSm90, [](const GpuAttentionArgs&) { return int64_t{0}; }};
+  return kernel;
+}
+
+// With the workspace that lets it leave tiles out.
+const GpuKernel& FlashSm90WithReach() {
+  static const GpuKernel kernel = {"flash_sm90 with reach", simt::FlashPrefillSm90, [](const GpuAttentionArgs& a) {
+    return simt::FlashPrefillSm90WorkspaceBytes(a.cache.heads, a.cache.head_dim, a.sequences.count, a.sequences.max_query, a.sequences.max_context,
+                                                a.alibi_slopes != nullptr);
+  }};
   return kernel;
 }
 
@@ -116,6 +128,44 @@ TEST(FlashSm90, SameBitsInAnyCompany) {
     }
     EXPECT_EQ(chunked, whole);
   }
+}
+
+// Steep heads leave far tiles out: their values, NaN here, are not touched, and the row's bits are those of all tiles.
+TEST(FlashSm90, TilesOutOfAlibisReach) {
+  GpuCase c;
+  c.alibi = true;
+  c.slopes = {0.5f, 0.25f};
+  GpuSequenceData data(1100, c.heads, c.head_dim, c.type, 4);
+  const std::vector<float> whole = RunPieces(FlashSm90(), c, {{&data, 1100, 70}}).rows[0];
+  std::fill_n(data.values.begin(), size_t{100} * c.heads * c.head_dim, std::numeric_limits<float>::quiet_NaN());
+  EXPECT_TRUE(std::isnan(RunPieces(FlashSm90(), c, {{&data, 1100, 70}}).rows[0][0]));
+  EXPECT_EQ(RunPieces(FlashSm90WithReach(), c, {{&data, 1100, 70}}).rows[0], whole);
+}
+
+TEST(FlashSm90, ReachInARaggedBatch) {
+  GpuCase c;
+  c.alibi = true;
+  c.slopes = {0.5f, 0.01f};
+  const Shape shape = {{200, 30, 1}, {1100, 30, 700}};
+  const std::vector<GpuSequenceData> data = MakeData(shape, c, 8);
+  ExpectGate(FlashSm90WithReach(), c, MakePieces(shape, data));
+  const GpuResult all = RunPieces(FlashSm90(), c, MakePieces(shape, data)), some = RunPieces(FlashSm90WithReach(), c, MakePieces(shape, data));
+  EXPECT_EQ(some.rows, all.rows);
+  EXPECT_EQ(some.log_sum_exp, all.log_sum_exp);
+}
+
+// Long keys and queries reach everything; so does a key that is not a number.
+TEST(FlashSm90, ReachFollowsTheNorms) {
+  GpuCase c;
+  c.heads = 1;
+  c.alibi = true;
+  c.slopes = {0.5f};
+  GpuSequenceData data(1100, c.heads, c.head_dim, c.type, 4);
+  data.keys[0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(std::isnan(RunPieces(FlashSm90WithReach(), c, {{&data, 1100, 20}}).rows[0][0]));
+  const Shape shape = {{40}, {1100}, 4.0f};
+  const std::vector<GpuSequenceData> sharp = MakeData(shape, c, 9);
+  ExpectGate(FlashSm90WithReach(), c, MakePieces(shape, sharp));
 }
 
 }  // namespace

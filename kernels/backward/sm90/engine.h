@@ -1,0 +1,304 @@
+#ifndef PRECIS_KERNELS_BACKWARD_SM90_ENGINE_H_
+#define PRECIS_KERNELS_BACKWARD_SM90_ENGINE_H_
+
+// A computing warpgroup: 64 own rows against one tile of 64 after another. With the own rows' two operands X1, X2 and the tile's T1, T2
+//
+//   kKeys:   X1 = K, X2 = V, T1 = Q, T2 = dO:   S^T = X1 T1^T,  dP^T = X2 T2^T,  dV += P^T T2,  dK += dS^T T1
+//   else:    X1 = Q, X2 = dO, T1 = K, T2 = V:   S = X1 T1^T,    dP = X2 T2^T,                   dQ += dS T1
+//
+// so that P and dS go from accumulators to operands in registers, and nothing but the tile is ever in shared memory. X1 and X2 stay in registers too: with 64
+// columns a product whose A came from shared memory would need all of that memory's bandwidth.
+//
+// The matrix unit always has something to do: dV runs under the computation of dS, dK and the next tile's S and dP under that of the next P.
+
+#include "kernels/backward/sm90/layout.h"
+#include "kernels/backward/sm90/stream.h"
+#include "kernels/cuda/attention_sm90/epilogue.h"
+
+#ifdef PRECIS_SM90_CODE
+namespace precis::kernels::PRECIS_GPU_NS::sm90 {
+
+template <bool kKeys, class Policy>
+class BackwardEngine {
+ public:
+  PRECIS_DEVICE BackwardEngine(const BackwardParams& params, BackwardShared& shared, const BackwardWork<kKeys>& work, int group)
+      : args_(params.args), shared_(shared), work_(work), own_(work.block * kBackwardGroups + group), thread_(static_cast<int>(threadIdx.x) % kWarpgroup),
+        lane_(thread_ % 32), scale_(params.args.scale * kBackwardLog2e) {}
+
+  PRECIS_DEVICE void Run() {
+    const bool present = own_ * kOwnRows < work_.length;
+    const int first = !present ? work_.end : kKeys ? own_ : 0;
+    const int end = kKeys ? work_.end : Min(work_.end, own_ + 1);
+    Skip(first - work_.first);
+    if (!present) return;
+    const BackwardHead<Bf16> head(args_, work_.head, work_.sequence);
+    Prepare(head);
+    Clear(sum1_);
+    if constexpr (kKeys) Clear(sum2_);
+    for (int tile = first; tile < end; ++tile) Step(tile, tile > first);
+    WgmmaWait<0>();
+    HoldRegisters(sum1_);
+    if constexpr (kKeys) HoldRegisters(sum2_);
+    Release(before_);
+    Skip(work_.end - end);
+    Store(kKeys ? head.dk : head.dq, sum1_, args_.scale);
+    if constexpr (kKeys) Store(head.dv, sum2_, 1.0f);
+  }
+
+ private:
+  static constexpr int kValues = 32;  // of a 64 x 64 tile, in a thread
+  static constexpr int kDescriptorRows = 8 * kHeadDim * 2;
+  static constexpr uint64_t kStepAlongRow = 16 * 2 / 16;
+  static constexpr uint64_t kStepAlongRows = 16 * kHeadDim * 2 / 16;
+
+  PRECIS_DEVICE int row() const { return thread_ / 32 * 16 + lane_ / 4; }  // of the group: the thread's first; its second is 8 below
+
+  PRECIS_DEVICE static void Clear(float (&values)[kValues]) {
+    PRECIS_UNROLL
+    for (int i = 0; i < kValues; ++i) values[i] = 0.0f;
+  }
+
+  PRECIS_DEVICE void Release(int stage) const {
+    SyncWarp();
+    if (lane_ == 0) MbarrierArrive(&shared_.empty[stage]);
+  }
+  // Tiles that this group doesn't see.
+  PRECIS_DEVICE void Skip(int count) {
+    for (int i = 0; i < count; ++i, now_.Advance()) {
+      MbarrierWait(&shared_.full[now_.index], now_.phase);
+      Release(now_.index);
+    }
+  }
+
+  // A fragments of the group's rows, straight from memory; zeros past the sequence's end.
+  PRECIS_DEVICE void LoadOwn(const Bf16* from, int64_t stride, uint32_t (&fragments)[4][4]) const {
+    PRECIS_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const int at = own_ * kOwnRows + row() + 8 * half;
+      const Bf16* line = from + at * stride + lane_ % 4 * 2;
+      PRECIS_UNROLL
+      for (int step = 0; step < 4; ++step) {
+        PRECIS_UNROLL
+        for (int i = 0; i < 2; ++i) {
+          fragments[step][2 * i + half] = at < work_.length ? *reinterpret_cast<const uint32_t*>(line + 16 * step + 8 * i) : 0;
+        }
+      }
+    }
+  }
+
+  PRECIS_DEVICE void Prepare(const BackwardHead<Bf16>& head) {
+    LoadOwn(kKeys ? head.k : head.q, args_.qkv_stride, own1_);
+    if constexpr (kKeys) {
+      LoadOwn(head.v, args_.qkv_stride, own2_);
+    } else {
+      LoadOwn(head.d_output, args_.output_stride, own2_);
+    }
+    slope_ = Policy::kAlibi ? args_.alibi_slopes[work_.head] * kBackwardLog2e : 0.0f;
+    PRECIS_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const int at = own_ * kOwnRows + row() + 8 * half;
+      if constexpr (kKeys) {
+        shift_[half] = slope_ * static_cast<float>(at - work_.block * kOwnBlock);
+      } else {
+        const float delta = Delta(head, half, at);
+        delta_[half] = delta;
+        shift_[half] = at < work_.length ? head.log_sum_exp[at] * kBackwardLog2e : __builtin_inff();
+      }
+    }
+  }
+
+  // rowsum(O dO) of a query row, which the pass over keys will read.
+  PRECIS_DEVICE float Delta(const BackwardHead<Bf16>& head, int half, int at) const {
+    const bool present = at < work_.length;
+    const Bf16* line = static_cast<const Bf16*>(args_.output) + (int64_t{args_.begin[work_.sequence]} + (present ? at : 0)) * args_.output_stride +
+                       work_.head * kHeadDim + lane_ % 4 * 2;
+    float sum = 0.0f;
+    PRECIS_UNROLL
+    for (int step = 0; step < 4; ++step) {
+      PRECIS_UNROLL
+      for (int i = 0; i < 2; ++i) {
+        float o[2], d[2];
+        UnpackBf16(present ? *reinterpret_cast<const uint32_t*>(line + 16 * step + 8 * i) : 0, o[0], o[1]);
+        UnpackBf16(own2_[step][2 * i + half], d[0], d[1]);
+        sum = Fma(o[0], d[0], Fma(o[1], d[1], sum));
+      }
+    }
+    sum += ShuffleXor(sum, 1);
+    sum += ShuffleXor(sum, 2);
+    if (present && lane_ % 4 == 0) const_cast<float*>(head.delta)[at] = sum;
+    return sum;
+  }
+
+  PRECIS_DEVICE uint64_t Tile(int part) const { return SharedDescriptor(shared_.tiles[now_.index][part], kStreamBytes, kDescriptorRows, Swizzle::k128); }
+
+  // S, then dP, each a group of products of its own.
+  PRECIS_DEVICE void StartScores(float (&s)[kValues], float (&dp)[kValues]) {
+    const uint64_t tile1 = Tile(0), tile2 = Tile(1);
+    WgmmaFence();
+    WgmmaFirstRS(s, own1_[0], tile1);
+    PRECIS_UNROLL
+    for (int step = 1; step < 4; ++step) WgmmaRS<kStreamRows>(s, own1_[step], tile1 + step * kStepAlongRow, true);
+    WgmmaCommit();
+    WgmmaFirstRS(dp, own2_[0], tile2);
+    PRECIS_UNROLL
+    for (int step = 1; step < 4; ++step) WgmmaRS<kStreamRows>(dp, own2_[step], tile2 + step * kStepAlongRow, true);
+    WgmmaCommit();
+  }
+
+  // sum += fragments (own rows x tile rows) x the tile.
+  PRECIS_DEVICE void StartSum(float (&sum)[kValues], const uint32_t (&fragments)[4][4], int part) {
+    const uint64_t tile = Tile(part);
+    WgmmaFence();
+    PRECIS_UNROLL
+    for (int step = 0; step < 4; ++step) WgmmaRS<kHeadDim, true>(sum, fragments[step], tile + step * kStepAlongRows, true);
+    WgmmaCommit();
+  }
+
+  PRECIS_DEVICE static void Pack(const float (&values)[kValues], uint32_t (&fragments)[4][4]) {
+    PRECIS_UNROLL
+    for (int step = 0; step < 4; ++step) {
+      PRECIS_UNROLL
+      for (int i = 0; i < 4; ++i) fragments[step][i] = PackBf16(values[8 * step + 2 * i], values[8 * step + 2 * i + 1]);
+    }
+  }
+
+  PRECIS_DEVICE void Step(int tile, bool release) {
+    float s[kValues], dp[kValues];
+    MbarrierWait(&shared_.full[now_.index], now_.phase);
+    StartScores(s, dp);
+    WgmmaWait<1>();
+    HoldRegisters(s);
+    if (release) Release(before_);  // the sums that read it are done
+    if (tile == own_) Mask(s);
+    Probabilities(s, tile);
+    if constexpr (kKeys) {
+      Pack(s, p_);
+      StartSum(sum2_, p_, 1);
+    }
+    WgmmaWait<kKeys ? 1 : 0>();
+    HoldRegisters(dp);
+    Gradients(s, dp);
+    Pack(dp, ds_);
+    StartSum(sum1_, ds_, 0);
+    before_ = now_.index;
+    now_.Advance();
+  }
+
+  // Pairs of the diagonal tile whose key lies after the query.
+  PRECIS_DEVICE void Mask(float (&s)[kValues]) const {
+    PRECIS_UNROLL
+    for (int i = 0; i < kValues; ++i) {
+      const int column = i / 4 * 8 + lane_ % 4 * 2 + i % 2, line = row() + i % 4 / 2 * 8;
+      if (kKeys ? column < line : column > line) s[i] = -__builtin_inff();
+    }
+  }
+
+  // S becomes P = 2^(scale S + bias - log-sum-exp).
+  PRECIS_DEVICE void Probabilities(float (&s)[kValues], int tile) const {
+    if constexpr (kKeys) {
+      const float* log_sum_exp = shared_.rows[now_.index][0] + lane_ % 4 * 2;
+      PRECIS_UNROLL
+      for (int i = 0; i < kValues; ++i) {
+        const float l = log_sum_exp[i / 4 * 8 + i % 2];
+        s[i] = Exp2(Fma(s[i], scale_, Policy::kAlibi ? shift_[i % 4 / 2] - l : -l));
+      }
+    } else {
+      float base[2];
+      PRECIS_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const int distance = (tile - own_) * kStreamRows + lane_ % 4 * 2 - row() - 8 * half;
+        base[half] = Policy::kAlibi ? Fma(slope_, static_cast<float>(distance), -shift_[half]) : -shift_[half];
+      }
+      PRECIS_UNROLL
+      for (int i = 0; i < kValues; ++i) {
+        const float b = base[i % 4 / 2];
+        s[i] = Exp2(Fma(s[i], scale_, Policy::kAlibi ? Fma(slope_, static_cast<float>(i / 4 * 8 + i % 2), b) : b));
+      }
+    }
+  }
+
+  // dP becomes dS = P (dP - delta).
+  PRECIS_DEVICE void Gradients(const float (&p)[kValues], float (&dp)[kValues]) const {
+    if constexpr (kKeys) {
+      const float* delta = shared_.rows[now_.index][1] + lane_ % 4 * 2;
+      PRECIS_UNROLL
+      for (int i = 0; i < kValues; ++i) dp[i] = p[i] * (dp[i] - delta[i / 4 * 8 + i % 2]);
+    } else {
+      PRECIS_UNROLL
+      for (int i = 0; i < kValues; ++i) dp[i] = p[i] * (dp[i] - delta_[i % 4 / 2]);
+    }
+  }
+
+  // Four threads of a row exchange fragments so that each stores 16 bytes.
+  PRECIS_DEVICE void Store(Bf16* to, const float (&sum)[kValues], float scale) const {
+    PRECIS_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const int at = own_ * kOwnRows + row() + 8 * half;
+      PRECIS_UNROLL
+      for (int part = 0; part < 2; ++part) {
+        Vec16 chunk;
+        PRECIS_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const float* pair = &sum[16 * part + 4 * i + 2 * half];
+          chunk.w[i] = PackBf16(pair[0] * scale, pair[1] * scale);
+        }
+        TransposeQuad(chunk.w, lane_);
+        if (at < work_.length) Store16(to + at * args_.qkv_stride + 32 * part + 8 * (lane_ % 4), chunk);
+      }
+    }
+  }
+
+  const FlashBackwardArgs& args_;
+  BackwardShared& shared_;
+  const BackwardWork<kKeys>& work_;
+  const int own_;  // the group's tile
+  const int thread_, lane_;
+  const float scale_;
+  float slope_;
+  float shift_[2];  // of the thread's rows: kKeys: ALiBi's part of the key; else log-sum-exp, base 2
+  float delta_[2];
+  Ring<kStreamDepth> now_;
+  int before_ = 0;
+  uint32_t own1_[4][4], own2_[4][4], p_[4][4], ds_[4][4];
+  float sum1_[kValues], sum2_[kValues];
+};
+
+template <bool kKeys, class Policy>
+PRECIS_DEVICE void RunLoaders(const BackwardParams& params, BackwardShared& shared, const BackwardWork<kKeys>& work) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  if (warp == 0) TileLoader<kKeys>(params, shared, work, lane).Run();
+  if constexpr (kKeys) {
+    if (warp == 1) RowLoader<Policy>(params, shared, work, lane).Run();
+  }
+}
+#endif  // PRECIS_SM90_CODE
+
+template <bool kKeys, class Policy>
+PRECIS_KERNEL(kBackwardThreads, 1) FlashBackwardSm90(const PRECIS_GRID_CONSTANT BackwardParams params) {
+#ifdef PRECIS_SM90_CODE
+  BackwardShared& shared = *reinterpret_cast<BackwardShared*>(DynamicShared());
+  const BackwardWork<kKeys> work(params.args);
+  if (work.empty()) return;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kStreamDepth; ++i) {
+      MbarrierInit(&shared.full[i], kKeys ? 2 : 1);
+      MbarrierInit(&shared.empty[i], 4 * kBackwardGroups);
+    }
+    MbarrierInit(&shared.landed, 1);
+    MbarrierFenceInit();
+  }
+  SyncThreads();
+  const int warpgroup = ShuffleIdx(static_cast<int>(threadIdx.x) / kWarpgroup, 0);
+  if (warpgroup == 0) {
+    SetMaxRegistersDecrease<24>();
+    RunLoaders<kKeys, Policy>(params, shared, work);
+  } else {
+    SetMaxRegistersIncrease<240>();
+    BackwardEngine<kKeys, Policy>(params, shared, work, warpgroup - 1).Run();
+  }
+#endif  // PRECIS_SM90_CODE
+}
+
+}  // namespace precis::kernels::PRECIS_GPU_NS::sm90
+
+#endif  // PRECIS_KERNELS_BACKWARD_SM90_ENGINE_H_

@@ -1,0 +1,53 @@
+#include "kernels/backward/sm90/engine.h"
+
+#include "kernels/backward/sm90/flash_backward_sm90.h"
+#include "kernels/backward/sm90/stream.h"
+#include "kernels/cuda/platform/launch.h"
+#include "kernels/cuda/platform/tensor_map.h"
+
+namespace precis::kernels::PRECIS_GPU_NS {
+namespace {
+
+bool EncodeMap(const void* base, int columns, int64_t stride, int rows, TensorMap* map) {
+  TensorMapSpec spec;
+  spec.base = const_cast<void*>(base);
+  spec.rank = 2;
+  spec.dims[0] = static_cast<uint64_t>(columns);
+  spec.dims[1] = static_cast<uint64_t>(rows);
+  spec.strides[0] = 2;
+  spec.strides[1] = static_cast<uint64_t>(stride) * 2;
+  spec.box[0] = sm90::kHeadDim;
+  spec.box[1] = sm90::kStreamRows;
+  spec.swizzle = Swizzle::k128;
+  return MakeTensorMap(spec, map);
+}
+
+template <class Policy>
+void Run(const sm90::BackwardParams& params, Stream stream) {
+  const FlashBackwardArgs& args = params.args;
+  LaunchConfig config;
+  config.grid = {args.heads, args.sequences, (args.max_length + sm90::kOwnBlock - 1) / sm90::kOwnBlock};
+  config.block = {sm90::kBackwardThreads, 1, 1};
+  config.shared_bytes = static_cast<int>(sizeof(sm90::BackwardShared));
+  config.stream = stream;
+  Launch(&sm90::FlashBackwardSm90<false, Policy>, config, params);
+  Launch(&sm90::FlashBackwardSm90<true, Policy>, config, params);
+}
+
+}  // namespace
+
+bool FlashBackwardSm90Takes(const FlashBackwardArgs& args) {
+  return args.type == GpuType::kBf16 && args.head_dim == sm90::kHeadDim && args.qkv_stride % 8 == 0 && args.output_stride % 8 == 0;
+}
+
+void FlashBackwardSm90(const FlashBackwardArgs& args, Stream stream) {
+  if (args.sequences == 0 || args.max_length == 0) return;
+  sm90::BackwardParams params;
+  params.args = args;
+  const int width = args.heads * args.head_dim;
+  if (!EncodeMap(args.qkv, 3 * width, args.qkv_stride, args.rows, &params.qkv_map)) return;
+  if (!EncodeMap(args.d_output, width, args.output_stride, args.rows, &params.d_output_map)) return;
+  args.alibi_slopes != nullptr ? Run<sm90::AlibiPolicy>(params, stream) : Run<sm90::LearnedPolicy>(params, stream);
+}
+
+}  // namespace precis::kernels::PRECIS_GPU_NS
