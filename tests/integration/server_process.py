@@ -13,10 +13,10 @@ from pathlib import Path
 class ServerProcess:
     """Starts at once; wait_ready() waits until models are loaded. Standard output and error are kept in `lines` and `log`."""
 
-    def __init__(self, binary: Path, *arguments: str, listen: str = "127.0.0.1:0") -> None:
+    def __init__(self, binary: Path, *arguments: str, listen: str = "127.0.0.1:0", prefix: list[str] | None = None) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PRECIS_")}
         self.process = subprocess.Popen(
-            [str(binary), f"--listen={listen}", "--metrics-listen=127.0.0.1:0", *arguments],
+            [*(prefix or []), str(binary), f"--listen={listen}", "--metrics-listen=127.0.0.1:0", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
             env=environment)
         self.lines: list[str] = []
