@@ -36,7 +36,9 @@ absl::StatusOr<MetricsFiles> MetricsFiles::Open(const std::string& out, int64_t 
     const nlohmann::json row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!row.is_object() || !row.contains("step") || !row["step"].is_number_integer() || row["step"].get<int64_t>() > last_step) continue;
     for (const auto& [name, value] : row.items()) {
-      if (value.is_number() && IsLoss(name)) files.Remember(row["step"].get<int64_t>(), name, value.get<double>());
+      if (!value.is_number() || name == "step") continue;
+      files.KeepNewest(name, value.get<double>());
+      if (IsLoss(name)) files.Remember(row["step"].get<int64_t>(), name, value.get<double>());
     }
     kept += line + "\n";
   }
@@ -53,15 +55,23 @@ void MetricsFiles::Remember(int64_t step, std::string_view name, double value) {
   curves_.push_back({std::string(name), {{step, value}}});
 }
 
+void MetricsFiles::KeepNewest(std::string_view name, double value) {
+  for (auto& [known, newest] : newest_) {
+    if (known == name) return newest = value, void();
+  }
+  newest_.emplace_back(name, value);
+}
+
 absl::Status MetricsFiles::Add(int64_t step, const Scalars& scalars) {
   nlohmann::ordered_json row = {{"step", step}};
   for (const auto& [name, value] : scalars) {
     row[name] = value;  // NaN and infinity become null
+    KeepNewest(name, value);
     if (IsLoss(name)) Remember(step, name, value);
   }
   PRECIS_TRY(Append(out_ + "/metrics.jsonl", row.dump() + "\n"));
   PRECIS_TRY(Append(events_path_, EventRecord(Now(), step, scalars)));
-  return ReplaceFile(out_ + "/metrics.prom", PrometheusText(step, scalars), false);
+  return ReplaceFile(out_ + "/metrics.prom", PrometheusText(step, newest_), false);
 }
 
 absl::Status MetricsFiles::WriteCurves() const { return ReplaceFile(out_ + "/loss.svg", CurvesSvg("loss by step", curves_), false); }

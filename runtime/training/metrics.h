@@ -20,7 +20,7 @@ std::string EventFileHeader(double wall_time);
 std::string EventRecord(double wall_time, int64_t step, const Scalars& scalars);
 uint32_t Crc32c(std::string_view bytes);
 
-// Prometheus' text format, gauges "precis_train_<name>": for the node exporter's textfile collector.
+// Prometheus' text format, gauges "precis_train_<name>".
 std::string PrometheusText(int64_t step, const Scalars& scalars);
 
 // A curve of a loss over steps.
@@ -30,7 +30,8 @@ struct Curve {
 };
 std::string CurvesSvg(std::string_view title, const std::vector<Curve>& curves);
 
-// The metrics of a run, in its folder: metrics.jsonl (a line a step, the source of the others), events/events.out.tfevents.<time>.precis, metrics.prom and loss.svg.
+// The metrics of a run, in its folder: metrics.jsonl (a line a step, the source of the others), events/events.out.tfevents.<time>.precis, metrics.prom (the newest value of
+// each: held-out losses stay between evaluations) and loss.svg.
 // Not thread-safe.
 class MetricsFiles {
  public:
@@ -44,9 +45,11 @@ class MetricsFiles {
  private:
   explicit MetricsFiles(std::string out) : out_(std::move(out)) {}
   void Remember(int64_t step, std::string_view name, double value);
+  void KeepNewest(std::string_view name, double value);
 
   std::string out_, events_path_;
   std::vector<Curve> curves_;
+  Scalars newest_;
 };
 
 }  // namespace precis::runtime

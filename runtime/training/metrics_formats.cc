@@ -145,7 +145,7 @@ std::string PrometheusText(int64_t step, const Scalars& scalars) {
     for (char c : name) metric += (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '_';
     std::array<char, 64> number;
     std::snprintf(number.data(), number.size(), "%.9g", value);
-    text += Cat("# HELP ", metric, " ", name, " of the last step.\n# TYPE ", metric, " gauge\n", metric, " ",
+    text += Cat("# HELP ", metric, " ", name, ", the newest.\n# TYPE ", metric, " gauge\n", metric, " ",
                 std::isnan(value) ? "NaN" : std::isinf(value) ? (value > 0 ? "+Inf" : "-Inf") : number.data(), "\n");
   }
   return text;

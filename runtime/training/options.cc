@@ -82,6 +82,7 @@ void AddRun(CLI::App& app, TrainOptions& o) {
   app.add_option("--sample-every", o.sample_every, "Steps between sample summaries; 0: none")->check(every)->capture_default_str();
   app.add_option("--samples", o.samples, "Documents to summarise then")->check(CLI::Range(1, 100))->capture_default_str();
   app.add_option("--log-every", o.log_every, "Steps between progress lines")->check(CLI::Range(int64_t{1}, int64_t{1} << 40))->capture_default_str();
+  app.add_option("--metrics-listen", o.metrics_listen, "host:port where Prometheus may scrape the run while it goes on (/metrics; port 0: a free one). Without it there is OUT/metrics.prom alone");
 }
 
 absl::Status Check(const TrainOptions& o) {

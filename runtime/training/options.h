@@ -37,6 +37,7 @@ struct TrainOptions {
   int64_t checkpoint_every = 200, eval_every = 200, sample_every = 0, log_every = 10;
   int samples = 2, patience = 0, keep = 2;
   bool resume = false;
+  std::string metrics_listen;  // host:port, or empty
 };
 
 // Parses and checks. The usage text, and nothing to do, with --help: OK and `*help` set. Errors name the flag, what was given and what is allowed.

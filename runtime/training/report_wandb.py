@@ -3,7 +3,7 @@
 
     report_wandb.py runs/alibi --project=precis                   # needs `pip install wandb` and a login
     report_wandb.py runs/alibi --project=precis --mode=offline    # writes RUN/wandb; `wandb sync` sends it later
-    report_wandb.py runs/alibi --project=precis --follow          # until the run's last step
+    report_wandb.py runs/alibi --project=precis --follow          # until the run has ended
 
 The trainer itself knows nothing of it: this reads RUN/metrics.jsonl, and loss.svg and samples.txt at the end. A second report of the same folder goes on where the
 first ended (RUN/wandb_reported.json).
@@ -34,13 +34,12 @@ def last_checkpoint(folder):
 
 
 def report(run, folder, options, reported):
-    total = json.loads(last_checkpoint(folder)["options"]).get("--max-steps", 0)
     while True:
+        finished = (folder / "finished").is_file()  # before the rows: what was written until then is all there
         for row in new_rows(folder / "metrics.jsonl", reported):
             reported = row.pop("step")
             run.log({name: value for name, value in row.items() if value is not None}, step=reported)
-        total = total or json.loads(last_checkpoint(folder)["options"]).get("--max-steps", 0)
-        if not options.follow or (total and reported >= total):
+        if not options.follow or finished:
             return reported
         time.sleep(options.interval)
 
@@ -51,7 +50,7 @@ def main():
     parser.add_argument("--project", default="precis")
     parser.add_argument("--name", help="of the run; default: the folder's")
     parser.add_argument("--mode", choices=["online", "offline"], default="online")
-    parser.add_argument("--follow", action="store_true", help="go on until the run's last step")
+    parser.add_argument("--follow", action="store_true", help="go on until the run has ended")
     parser.add_argument("--interval", type=float, default=10, help="seconds between looks, with --follow")
     options = parser.parse_args()
     if not (options.folder / "metrics.jsonl").is_file():

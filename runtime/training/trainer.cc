@@ -91,7 +91,7 @@ absl::Status Trainer::Prepare() {
     batches_.pad_to_rows = options_.batch_tokens;
     batches_.pad_length = start_.length;
   }
-  stream_ = std::make_unique<BatchStream>(&documents_, batches_, state_.position);
+  stream_ = std::make_unique<BatchesAhead>(&documents_, batches_, state_.position);
   PRECIS_ASSIGN(MetricsFiles metrics, MetricsFiles::Open(options_.out, state_.step));
   metrics_ = std::make_unique<MetricsFiles>(std::move(metrics));
   peak_flops_ = options_.peak_tflops > 0 ? options_.peak_tflops * 1e12 : MeasurePeak();
@@ -204,8 +204,8 @@ absl::Status Trainer::Loop(const std::atomic<bool>& stop) {
   }
   if (written_step_ != state_.step) PRECIS_TRY(Checkpoint(false));
   PRECIS_TRY(metrics_->WriteCurves());
-  if (stop) return absl::CancelledError(Cat("stopped by a signal after step ", state_.step));
-  return absl::OkStatus();
+  if (!stop) return ReplaceFile(options_.out + "/finished", Cat(state_.step, "\n"));
+  return absl::CancelledError(Cat("stopped by a signal after step ", state_.step));
 }
 
 absl::Status Trainer::OneStep(Scalars* scalars) {

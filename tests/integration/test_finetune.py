@@ -1,6 +1,7 @@
 """precis-finetune as a user runs it: the whole circle (train, convert to ALiBi, serve, summarise)."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from finetune_runs import data, finetune, metrics, row, write_rows  # noqa: F401
 from precis_client import GenerationOptions, Request, SummarizerClient
 from safetensors.numpy import load_file
 from server_process import ServerProcess
+from tokenizers import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +82,52 @@ def test_checkpoints_are_what_transformers_reads(learned, alibi):
         weights = load_file(out / "last/model.safetensors")
         assert len(weights) == 1 + extra + 2 * 12 + 2
         assert weights["transformer.h.0.attn.c_attn.weight"].shape == (64, 192)
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed (it is large); tests/golden/requirements.txt has it")
-    model, report = transformers.GPT2LMHeadModel.from_pretrained(str(learned / "last"), output_loading_info=True)
-    assert not report["missing_keys"] and not report["unexpected_keys"]
+
+
+# Reads {"folder", "alibi", "prompts": token ids, "steps"} and answers with greedy tokens by transformers; ALiBi as runtime/training/README.md says.
+TRANSFORMERS = """
+import json, sys, torch
+from transformers import GPT2LMHeadModel
+from reference_gpt2 import alibi_slopes
+job = json.load(sys.stdin)
+model, report = GPT2LMHeadModel.from_pretrained(job["folder"], attn_implementation="eager", output_loading_info=True)
+assert not report["unexpected_keys"] and set(report["missing_keys"]) == ({"transformer.wpe.weight"} if job["alibi"] else set()), report
+if job["alibi"]:
+    model.transformer.wpe.weight.data.zero_()
+answers = []
+for tokens in job["prompts"]:
+    end = len(tokens) + job["steps"]
+    while len(tokens) < end and (len(tokens) == 0 or tokens[-1] != model.config.eos_token_id):
+        n, mask = len(tokens), None
+        if job["alibi"]:
+            slopes = torch.tensor(alibi_slopes(model.config.n_head), dtype=model.dtype)
+            distance = torch.arange(n)[:, None] - torch.arange(n)[None, :]
+            mask = torch.where(distance >= 0, -slopes[:, None, None] * distance, torch.finfo(model.dtype).min)[None]
+        tokens = tokens + [int(model(torch.tensor([tokens]), attention_mask=mask).logits[0, -1].argmax())]
+    answers.append(tokens)
+print(json.dumps(answers))
+"""
+
+
+@pytest.mark.parametrize("kind", ["learned", "alibi"])
+def test_transformers_loads_the_result_and_summarises_the_same(server_binary, learned, alibi, kind):
+    python = os.environ.get("PRECIS_TEST_TRANSFORMERS_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import torch, transformers"], capture_output=True).returncode:
+        pytest.skip("transformers is not installed (it is large): PRECIS_TEST_TRANSFORMERS_PYTHON names a Python that has tests/golden/requirements.txt")
+    folder = {"learned": learned, "alibi": alibi}[kind] / "best"
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    around = json.loads((folder / "precis.json").read_text())
+    rows = [row(seed) for seed in range(2000, 2004)]
+    prompts = [tokenizer.encode(around["prompt_prefix"] + r["article"] + around["prompt_suffix"]).ids for r in rows]
+    job = {"folder": str(folder), "alibi": kind == "alibi", "prompts": prompts, "steps": 24}
+    run = subprocess.run([python, "-c", TRANSFORMERS], input=json.dumps(job), capture_output=True, text=True, timeout=300,
+                         env={**os.environ, "PYTHONPATH": str(ROOT / "tests/golden")})
+    assert run.returncode == 0, run.stderr
+    theirs = [tokenizer.decode(tokens[len(prompt):]).strip() for tokens, prompt in zip(json.loads(run.stdout), prompts)]
+    with ServerProcess(server_binary, f"--model=news={folder}", "--kv-cache-bytes=8MiB") as server:
+        with SummarizerClient(server.wait_ready().address) as client:
+            ours = [client.summarize(Request(r["article"], options=GenerationOptions(max_new_tokens=24)), timeout=60).text.strip() for r in rows]
+    assert theirs == ours
 
 
 def test_sample_summaries_are_written_while_training(learned):

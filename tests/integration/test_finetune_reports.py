@@ -187,5 +187,5 @@ def test_weights_and_biases_follows_a_run_that_stops_early(small, tmp_path):
     out = tmp_path / "early"
     finetune(out, *small_run(small, "--max-steps=400", "--eval-every=2", "--patience=1", "--rate=10", "--clip=0", "--checkpoint-every=0", "--weight-decay=0"))
     assert metrics(out)[-1]["step"] < 400
-    report = wandb_report(out, "--follow", "--interval=0.2", timeout=60)
+    report = wandb_report(out, "--follow", "--interval=0.2")
     assert f"reported to step {metrics(out)[-1]['step']} (offline)" in report.stdout, report.stdout + report.stderr
