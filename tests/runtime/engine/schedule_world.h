@@ -29,6 +29,9 @@ class ScheduleWorld {
   const Counts& counts() const { return counts_; }
 
  private:
+  // The fake models'.
+  static constexpr int kVocabulary = 12, kEndOfText = 0, kContext = 160;
+
   struct Request {
     runtime::SequenceSpec spec;
     absl::Time submitted;
