@@ -66,6 +66,8 @@ struct Request {
   ArmLabels labels;
   // Neither finds what earlier requests left in the prefix cache nor leaves anything that later ones find: for fair comparisons.
   bool fresh_cache = false;
+  // Requests of different groups never share a step of the engine; groups take turns. 0: with all that name none.
+  uint64_t batch_group = 0;
 };
 
 // What the request cost. Fields as precis.v1.Accounting, which says what they mean for a document that was summarised in pieces.

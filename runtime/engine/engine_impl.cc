@@ -71,6 +71,7 @@ absl::StatusOr<RequestId> EngineImpl::Submit(Request request, RequestCallbacks c
   spec.beams = request.options.num_beams;
   spec.priority = request.priority;
   spec.deadline = deadline;
+  spec.batch_group = request.batch_group;
   if (prompts->size() > 1) {
     return EnqueueChunked(*choice, std::move(request), std::move(callbacks), std::move(spec), *std::move(prompts));
   }

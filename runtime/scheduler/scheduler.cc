@@ -146,9 +146,14 @@ Plan Scheduler::MakePlan(absl::Time now) {
   sort_running();
   PreemptForPriority(now, &plan);
   if (!plan.preempted.empty()) sort_running();
-  int budget = options_.max_step_tokens;
-  PlanDecodes(now, &budget, &plan);
-  PlanPrefills(now, budget, &plan);
+  for (const uint64_t group : GroupsInTurn(now)) {
+    int budget = options_.max_step_tokens;
+    PlanDecodes(group, now, &budget, &plan);
+    PlanPrefills(group, now, budget, &plan);
+    if (plan.rows.empty()) continue;  // none of the group's could go on
+    last_group_ = group;
+    break;
+  }
   std::stable_sort(plan.rows.begin(), plan.rows.end(), [](const PlannedRow& a, const PlannedRow& b) {
     return a.sequence->spec.pool < b.sequence->spec.pool;
   });
@@ -261,10 +266,24 @@ bool Scheduler::LeavesRoomToGrow(const Sequence& sequence, int64_t more_pages) c
          cache_.available_bytes();
 }
 
-void Scheduler::PlanDecodes(absl::Time now, int* budget, Plan* plan) {
+// The groups that run, and that of the first in line, beginning behind the last plan's.
+std::vector<uint64_t> Scheduler::GroupsInTurn(absl::Time now) const {
+  std::vector<uint64_t> groups;
+  const auto add = [&groups](const Sequence* sequence) {
+    if (groups.empty() || groups.back() != sequence->spec.batch_group) groups.push_back(sequence->spec.batch_group);
+  };
+  for (const Sequence* sequence : running_) add(sequence);
+  if (const Sequence* first = waiting_.Front(now); first != nullptr) add(first);
+  std::sort(groups.begin(), groups.end());
+  groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
+  std::rotate(groups.begin(), std::upper_bound(groups.begin(), groups.end(), last_group_), groups.end());
+  return groups;
+}
+
+void Scheduler::PlanDecodes(uint64_t group, absl::Time now, int* budget, Plan* plan) {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence* const sequence = running_[i];
-    if (!sequence->decoding()) continue;
+    if (!sequence->decoding() || sequence->spec.batch_group != group) continue;
     if (!SecureNextToken(i, now, plan)) return;
     for (int branch = 0; branch < sequence->branches(); ++branch) {
       plan->rows.push_back({sequence, branch, sequence->computed, 1, /*replay=*/false, /*sample=*/true});
@@ -303,14 +322,14 @@ bool Scheduler::SecurePage(Sequence* sequence, Branch* branch, std::vector<PageC
   return true;
 }
 
-void Scheduler::PlanPrefills(absl::Time now, int budget, Plan* plan) {
+void Scheduler::PlanPrefills(uint64_t group, absl::Time now, int budget, Plan* plan) {
   const size_t planned = running_.size();  // sorted; what is admitted below comes after
   bool may_admit = plan->preempted.empty();
   for (size_t i = 0; budget > 0;) {
-    while (i < planned && running_[i]->decoding()) ++i;
+    while (i < planned && (running_[i]->decoding() || running_[i]->spec.batch_group != group)) ++i;
     Sequence* next = i < planned ? running_[i] : nullptr;
     Sequence* first = may_admit ? waiting_.Front(now) : nullptr;
-    if (first != nullptr && running_rows_ + first->spec.beams > most_rows_) first = nullptr;
+    if (first != nullptr && (running_rows_ + first->spec.beams > most_rows_ || first->spec.batch_group != group)) first = nullptr;
     if (first != nullptr && (next == nullptr || HasBetterRank(first, next, now))) {
       // In strict order: nobody overtakes the first in line because he is smaller.
       may_admit = Admit(first, now, plan);

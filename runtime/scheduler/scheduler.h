@@ -61,10 +61,13 @@ struct Plan {
 //
 // With beams, after all rows of a sequence: Advance in place of Append. Its branches decode all in the same steps.
 //
+// Batch groups: a plan holds rows of one group only. Groups that have something to run take turns, plan by plan, so each goes on at a share of the
+// speed. Memory, the order of admission and preemption are common to all groups.
+//
 // While the plan's rows run, Enqueue, Cancel and ExpireQueued may be called; they change nothing that the rows refer to.
 //
 // Invariants: a sequence is waiting (holds no page) or running; the branches of running sequences, and so the rows of a plan, number at most
-// max_batch_rows, their tokens at most max_step_tokens; the pages that running sequences hold fit the cache's budget; every running sequence that decodes is in every plan; the
+// max_batch_rows, their tokens at most max_step_tokens; the pages that running sequences hold fit the cache's budget; every running sequence that decodes is in every plan of its group; the
 // best-ranked running sequence is never preempted, so that something always goes forward.
 class Scheduler {
  public:
@@ -118,10 +121,11 @@ class Scheduler {
   bool Admit(Sequence* sequence, absl::Time now, Plan* plan);
   void TakePages(Sequence* sequence);
   bool LeavesRoomToGrow(const Sequence& sequence, int64_t more_pages) const;
-  void PlanDecodes(absl::Time now, int* budget, Plan* plan);
+  std::vector<uint64_t> GroupsInTurn(absl::Time now) const;
+  void PlanDecodes(uint64_t group, absl::Time now, int* budget, Plan* plan);
   bool SecureNextToken(size_t index, absl::Time now, Plan* plan);
   bool SecurePage(Sequence* sequence, Branch* branch, std::vector<PageCopy>* copies);
-  void PlanPrefills(absl::Time now, int budget, Plan* plan);
+  void PlanPrefills(uint64_t group, absl::Time now, int budget, Plan* plan);
   void PlanKnownTokens(Sequence* sequence, int* budget, Plan* plan);
   void Preempt(Sequence* sequence, absl::Time now, Plan* plan);
   void AccountPages(Sequence* sequence, absl::Time now);
@@ -136,6 +140,7 @@ class Scheduler {
   WaitQueue waiting_;
   std::vector<Sequence*> running_;  // best rank first as of the last plan
   int running_rows_ = 0;            // their branches, those to come included
+  uint64_t last_group_ = 0;         // of the last plan
   SequenceId next_id_ = 1;
   int queued_ = 0;
   int64_t queued_tokens_ = 0;

@@ -28,6 +28,7 @@ struct SequenceSpec {
   int beams = 1;  // above 1: after the prompt the sequence goes on as so many branches
   Priority priority = Priority::kNormal;
   absl::Time deadline = absl::InfiniteFuture();
+  uint64_t batch_group = 0;  // rows of different groups never share a step
   bool accepted = false;  // part of a request that was accepted: the queue's bounds don't apply to it, and it doesn't count in them
 };
 

@@ -26,6 +26,7 @@ struct Setting {
   int spare_pages = -1;  // beyond what the largest request needs; -1: plenty
   double cancelled = 0;  // share of requests that are cancelled somewhere
   int threads = 2;
+  bool homogeneous = false;  // each backend is a batch group
 };
 
 const Setting kSettings[] = {
@@ -38,6 +39,7 @@ const Setting kSettings[] = {
     {"preemption_no_cache", 48, 256, false, 1},
     {"cancellations", 64, 256, true, 4, .4},
     {"one_thread", 100, 256, true, 8, .2, 1},
+    {"homogeneous", 64, 256, true, 8, .2, 2, true},
 };
 
 constexpr int kRequests = 24;
@@ -107,8 +109,11 @@ class InvarianceTest : public ::testing::Test {
     std::shuffle(order.begin(), order.end(), random_);
     std::vector<std::shared_ptr<Call>> calls(kRequests);
     std::vector<std::shared_ptr<Call>> doomed;
+    const int64_t mixed_before = telemetry_.count("mixed steps");
     for (int i : order) {
-      calls[i] = Send(engine.get(), requests_[i]);
+      Request request = requests_[i];
+      if (setting.homogeneous) request.batch_group = std::hash<std::string>()(request.attention_backend);
+      calls[i] = Send(engine.get(), request);
       if (std::bernoulli_distribution(setting.cancelled)(random_)) doomed.push_back(calls[i]);
     }
     for (const auto& call : doomed) {
@@ -132,6 +137,9 @@ class InvarianceTest : public ::testing::Test {
     for (const std::string& logits : record_.TakeBeams()) EXPECT_TRUE(alone_beams_.contains(logits)) << "logits of a beam";
     engine->Drain(absl::Seconds(60));
     EXPECT_EQ(engine->load().kv_blocks_used, 0);
+    if (setting.homogeneous) {
+      EXPECT_EQ(telemetry_.count("mixed steps"), mixed_before);
+    }
   }
 
   void RunAll() {

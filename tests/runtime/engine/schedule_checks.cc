@@ -95,12 +95,28 @@ void ScheduleWorld::CheckPlan(const runtime::Plan& plan, const std::set<Sequence
   if (static_cast<int>(plan.rows.size()) > options_.max_batch_rows) Fail("too many rows");
   if (tokens > options_.max_step_tokens) Fail("too many tokens");
   if (plan.rows.empty() && !scheduler_->idle()) Fail("nothing goes forward");
+  CheckGroups(plan, seen);
+  CheckNoStarvation(running_before);
+}
+
+// A plan has rows of one group, with all of it that decodes; no group waits for longer than the others' turns.
+void ScheduleWorld::CheckGroups(const runtime::Plan& plan, const std::set<std::pair<const Sequence*, int>>& planned) {
+  if (plan.rows.empty()) return;
+  const uint64_t group = plan.rows.front().sequence->spec.batch_group;
+  for (const runtime::PlannedRow& row : plan.rows) {
+    if (row.sequence->spec.batch_group != group) Fail("groups share a step");
+  }
   for (const Sequence* sequence : scheduler_->running_sequences()) {
+    if (sequence->spec.batch_group != group) {
+      ++counts_.turns;
+      if (sequence->decoding() && ++left_out_[sequence->id] > groups_) Fail("a group waits too long for its turn");
+      continue;
+    }
+    left_out_[sequence->id] = 0;
     for (int i = 0; i < sequence->branches(); ++i) {
-      if (sequence->decoding() && !seen.contains({sequence, i})) Fail("a decoding branch was left out");
+      if (sequence->decoding() && !planned.contains({sequence, i})) Fail("a decoding branch was left out");
     }
   }
-  CheckNoStarvation(running_before);
 }
 
 // Whoever has waited through all classes is not overtaken by later arrivals.

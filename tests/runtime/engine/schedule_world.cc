@@ -43,6 +43,7 @@ void ScheduleWorld::MakeOptions() {
   options_.growth_reserve = std::max(0, Uniform(-3, 4)) / 4.0;
   generation_.temperature = Chance(.5) ? 1 : 0;
   beam_share_ = Chance(.7) ? Uniform(1, 10) / 10.0 : 0;
+  groups_ = Chance(.4) ? Uniform(1, 3) : 0;
   to_submit_ = Uniform(1, 30);
   arrival_ = Uniform(1, 9) / 10.0;
   for (int i = 0; i < 3; ++i) {
@@ -90,6 +91,7 @@ void ScheduleWorld::SubmitOne() {
   spec.prompt.assign(document.begin(), document.begin() + Uniform(1, Chance(.3) ? 100 : 40));
   if (Chance(.3)) spec.prompt.back() = Uniform(0, kVocabulary - 1);
   spec.max_new_tokens = Uniform(1, 40);
+  spec.batch_group = static_cast<uint64_t>(Uniform(0, groups_));
   if (Chance(beam_share_)) spec.beams = Uniform(1, std::min(8, scheduler_->most_rows()));
   spec.priority = static_cast<runtime::Priority>(Uniform(0, kPriorities - 1));
   if (Chance(.2)) spec.deadline = now_ + absl::Milliseconds(Uniform(0, 200));

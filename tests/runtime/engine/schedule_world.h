@@ -24,7 +24,7 @@ class ScheduleWorld {
 
   struct Counts {
     int64_t requests = 0, refused = 0, completed = 0, cancelled = 0, expired = 0, preemptions = 0, cached = 0,
-            steps = 0, replays = 0, beams = 0, beam_preemptions = 0, copies = 0;
+            steps = 0, replays = 0, beams = 0, beam_preemptions = 0, copies = 0, turns = 0;
   };
   const Counts& counts() const { return counts_; }
 
@@ -59,6 +59,7 @@ class ScheduleWorld {
   void CheckEndedEarly(const runtime::Sequence& sequence);
   void CheckRow(const runtime::PlannedRow& row, const std::set<runtime::SequenceId>& running_before);
   void CheckPlan(const runtime::Plan& plan, const std::set<runtime::SequenceId>& running_before);
+  void CheckGroups(const runtime::Plan& plan, const std::set<std::pair<const runtime::Sequence*, int>>& planned);
   void CheckNoStarvation(const std::set<runtime::SequenceId>& running_before);
   void CheckBounds();
   std::vector<int32_t> Alone(const runtime::SequenceSpec& spec);
@@ -76,6 +77,8 @@ class ScheduleWorld {
   std::unique_ptr<runtime::KvCache> cache_;
   std::unique_ptr<runtime::Scheduler> scheduler_;
   double beam_share_ = 0;
+  int groups_ = 0;  // of batches, besides the common one
+  std::map<runtime::SequenceId, int> left_out_;  // plans in a row that a decoding request was not in
   std::vector<std::vector<int32_t>> documents_;  // whose beginnings are shared
   std::map<runtime::SequenceId, Request> requests_;
   int to_submit_ = 0;

@@ -31,6 +31,7 @@ TEST(SchedulerPropertyTest, EveryPromiseHoldsOnRandomSchedules) {
     sum.beams += counts.beams;
     sum.beam_preemptions += counts.beam_preemptions;
     sum.copies += counts.copies;
+    sum.turns += counts.turns;
   }
   EXPECT_EQ(sum.requests, sum.refused + sum.completed + sum.cancelled + sum.expired);
   std::cout << count << " schedules: " << sum.requests << " requests, " << sum.refused << " refused, "
@@ -40,7 +41,7 @@ TEST(SchedulerPropertyTest, EveryPromiseHoldsOnRandomSchedules) {
             << " preemptions, " << sum.copies << " copied blocks\n";
   if (seed != nullptr) return;
   // The schedules reach every corner.
-  for (int64_t often : {sum.refused, sum.cancelled, sum.expired, sum.preemptions, sum.replays, sum.cached, sum.beams, sum.copies}) {
+  for (int64_t often : {sum.refused, sum.cancelled, sum.expired, sum.preemptions, sum.replays, sum.cached, sum.beams, sum.copies, sum.turns}) {
     EXPECT_GT(often, static_cast<int64_t>(count) / 20);
   }
   EXPECT_GT(sum.beam_preemptions, static_cast<int64_t>(count) / 100);

@@ -64,6 +64,33 @@ TEST_F(SchedulerTest, ChunksPrefillAndDecodesInEveryStep) {
   EXPECT_THAT(Rows(Step()), ElementsAre("1:21+1 sample", "2:50+1 sample"));
 }
 
+TEST_F(SchedulerTest, BatchGroupsNeverShareAStepAndTakeTurns) {
+  Start(100);
+  Add(20, 10)->spec.batch_group = 7;
+  Add(20, 10)->spec.batch_group = 3;
+  Add(20, 10);
+  Add(20, 10)->spec.batch_group = 7;
+  // The first in line decides who may come in; after that all groups go on, each in its own steps.
+  EXPECT_THAT(Rows(Step()), ElementsAre("1:0+20 sample"));
+  EXPECT_THAT(Rows(Step()), ElementsAre("2:0+20 sample"));
+  EXPECT_THAT(Rows(Step()), ElementsAre("1:20+1 sample"));
+  EXPECT_THAT(Rows(Step()), ElementsAre("3:0+20 sample"));
+  EXPECT_THAT(Rows(Step()), ElementsAre("2:20+1 sample"));
+  EXPECT_THAT(Rows(Step()), ElementsAre("1:21+1 sample", "4:0+20 sample"));
+  EXPECT_THAT(Rows(Step()), ElementsAre("3:20+1 sample"));
+  EXPECT_THAT(Rows(Step()), ElementsAre("2:21+1 sample"));
+  EXPECT_THAT(Rows(Step()), ElementsAre("1:22+1 sample", "4:20+1 sample"));
+}
+
+TEST_F(SchedulerTest, AGroupThatCannotGoOnLeavesItsTurn) {
+  Start(4, {.growth_reserve = 0});
+  Add(40, 20)->spec.batch_group = 1;  // three of the four pages
+  Step();
+  Add(40, 20)->spec.batch_group = 2;  // finds no room
+  EXPECT_THAT(Rows(Step()), ElementsAre("1:40+1 sample"));
+  EXPECT_THAT(Rows(Step()), ElementsAre("1:41+1 sample"));
+}
+
 TEST_F(SchedulerTest, PrefixCacheLeavesTheLastTokenToCompute) {
   Start(100);
   Sequence* first = Add(48, 10, Priority::kNormal, 5);
