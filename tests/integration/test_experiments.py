@@ -2,6 +2,7 @@
 go to BUILD/integration/experiments."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -9,9 +10,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import SCRATCH
+from conftest import BUILD, ROOT, SCRATCH
 from playwright.sync_api import expect, sync_playwright
-from precis_client import GenerationOptions, NotFound, Request, SummarizerClient, experiments
+from precis_client import GenerationOptions, NotFound, Request, RetryPolicy, SummarizerClient, experiments
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -147,6 +148,65 @@ def test_shadow_pairs_are_nobodys_traffic(experiment, cli):
     assert "(shadow)" not in server.http("/metrics")[1]
     assert server.metric(FIRST_TOKEN) == before + 6
     assert server.metric(FIRST_TOKEN, experiment="flash-vs-standard") == 6
+
+
+def test_under_load_shadow_work_is_shed_first(experiment):
+    run, file = experiment
+    file.write_text(TEXT.replace("SAMPLING", "100%"))
+    server = run()
+
+    def pairs(*results):
+        return sum(server.metric("precis_shadow_pairs_total", result=result) for result in results)
+    with SummarizerClient(server.address, retry=RetryPolicy(max_attempts=1)) as client, ThreadPoolExecutor(12) as pool:
+        end = time.monotonic() + 4
+
+        def user(seed):
+            served = 0
+            while time.monotonic() < end:
+                client.summarize(Request(f"Number {served} of {seed} went to town.", unit_id=f"{seed}", options=GenerationOptions(max_new_tokens=32)))
+                served += 1
+            return served
+        users = [pool.submit(user, seed) for seed in range(12)]
+        time.sleep(3)
+        during = pairs("identical", "different")
+        served = sum(future.result() for future in users)  # every user is served
+    assert served > 100 and server.metric("precis_requests_rejected_total") == 0
+    # Of that many samples 16 wait and the rest was dropped; next to none found an idle moment.
+    assert pairs("dropped") >= served - 16 - 16 and during <= 0.02 * served
+    server.wait_metric("precis_shadow_pairs_total", lambda value: value >= 8, timeout=60, result="identical")  # once nobody asks
+    assert pairs("failed") == 0
+
+
+def test_the_operators_guide(tmp_path):
+    """deploy/README.md leads from nothing to a running experiment: its commands, run as they stand there in an empty folder."""
+    guide = (ROOT / "deploy/README.md").read_text().split("## A running experiment, from nothing")[1].split("\n## ")[0]
+    commands = [line.strip() for line in re.findall(r"(?m)^ {7}(\S.*)$", guide)]
+    assert len(commands) == 13
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/release").symlink_to(BUILD.resolve())
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PRECIS_")} | {"PRECIS_LISTEN": "127.0.0.1:0", "PRECIS_METRICS_LISTEN": "127.0.0.1:0"}
+    server, said = None, ""
+    try:
+        for command in commands:
+            if "precis-server" in command:
+                server = subprocess.Popen(command.split(), cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                          stderr=subprocess.DEVNULL, text=True)
+                address = re.search(r"listening on (\S+)", server.stdout.readline())[1]
+                while server.stdout.readline() != "ready\n":
+                    assert server.poll() is None
+                environment["PRECIS_SERVER"] = address
+                continue
+            result = subprocess.run(["bash", "-ec", command], cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=60)
+            assert result.returncode == 0, (command, result.stderr)
+            said += result.stdout
+    finally:
+        if server is not None:
+            server.terminate()
+            server.wait(30)
+            server.stdout.close()
+    for words in ("user-17: ", "is valid", "generation 2", "1 counted", "sample ratio: as configured", "(stopped)"):
+        assert words in said, (words, said)
 
 
 @pytest.fixture(scope="module")
