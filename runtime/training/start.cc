@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 
 #include "nlohmann/json.hpp"
 #include "runtime/model/json_object.h"
@@ -22,9 +23,16 @@ constexpr int64_t kMaxTokenizerBytes = int64_t{256} << 20;
 constexpr int kDefaultLength = 1024;
 constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"};
 
+// Beside the program, as it is packed, or where it was built from.
+std::string TokenizerScript() {
+  std::error_code error;
+  const auto beside = std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / "train_tokenizer.py";
+  return !error && std::filesystem::exists(beside, error) ? beside.string() : PRECIS_TRAIN_TOKENIZER_SCRIPT;
+}
+
 // Runs train_tokenizer.py; its output goes to stderr.
 absl::Status RunTokenizerScript(const TrainOptions& o, const std::string& to) {
-  std::vector<std::string> words = {o.python, PRECIS_TRAIN_TOKENIZER_SCRIPT, Cat("--size=", o.train_tokenizer), Cat("--out=", to)};
+  std::vector<std::string> words = {o.python, TokenizerScript(), Cat("--size=", o.train_tokenizer), Cat("--out=", to)};
   words.insert(words.end(), o.data.begin(), o.data.end());
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
@@ -39,7 +47,7 @@ absl::Status RunTokenizerScript(const TrainOptions& o, const std::string& to) {
   int status = 0;
   waitpid(child, &status, 0);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
-  return absl::FailedPreconditionError(Cat("--train-tokenizer: ", o.python, " ", PRECIS_TRAIN_TOKENIZER_SCRIPT,
+  return absl::FailedPreconditionError(Cat("--train-tokenizer: ", o.python, " ", TokenizerScript(),
                                            " failed; it needs Python with `tokenizers` (--python=.venv/bin/python after deploy/install-deps)"));
 }
 
