@@ -16,10 +16,10 @@ constexpr int kTokens = 16384;
 // One case's memory for the backward pass.
 class Backward {
  public:
-  Backward(const AttentionCase& attention, int length, bool deterministic)
-      : forward_(attention.Args()), d_output_(RandomBf16(static_cast<size_t>(kTokens) * attention.width(), 9, 1)),
+  Backward(const AttentionCase& attention, int length, int compute_major, bool deterministic)
+      : ops_(CudaTrainOps(compute_major)), forward_(attention.Args()), d_output_(RandomBf16(static_cast<size_t>(kTokens) * attention.width(), 9, 1)),
         d_qkv_(static_cast<size_t>(kTokens) * 3 * attention.width()), length_(std::vector<int32_t>(static_cast<size_t>(kTokens / length), length)),
-        workspace_(static_cast<size_t>(kernels::cuda::TrainOps().flash_backward_workspace_bytes(kTokens, 12, 64, deterministic))) {
+        workspace_(static_cast<size_t>(ops_.flash_backward_workspace_bytes(kTokens, 12, 64, deterministic))) {
     std::vector<int32_t> begin;
     for (int row = 0; row < kTokens; row += length) begin.push_back(row);
     begin_ = DeviceArray<int32_t>(begin);
@@ -31,9 +31,10 @@ class Backward {
   }
 
   void RunForward(cudaStream_t stream) const { CudaOps().flash_prefill(forward_, {stream}); }
-  void Run(cudaStream_t stream) const { kernels::cuda::TrainOps().flash_backward(args_, {stream}); }
+  void Run(cudaStream_t stream) const { ops_.flash_backward(args_, {stream}); }
 
  private:
+  const kernels::GpuTrainOps& ops_;
   const kernels::GpuAttentionArgs forward_;
   DeviceArray<uint16_t> d_output_, d_qkv_;
   DeviceArray<int32_t> begin_, length_;
@@ -45,12 +46,13 @@ void Add(const char* table, const std::string& row, int length, double flops, co
   records.push_back({table, row, std::to_string(length), "TFLOP/s", flops / time.median_us * 1e-6, time, deterministic ? "deterministic" : "dQ by atomic additions"});
 }
 
-void Time(const AttentionCase& attention, int length, bool deterministic, const BenchOptions& options, std::vector<Record>& records) {
-  const Backward backward(attention, length, deterministic);
+// compute_major 0: the device's own engine.
+void Time(const AttentionCase& attention, int length, int compute_major, bool deterministic, const BenchOptions& options, std::vector<Record>& records) {
+  const Backward backward(attention, length, compute_major, deterministic);
   backward.RunForward(nullptr);
   PRECIS_REQUIRE(cudaDeviceSynchronize());
   const int repeats = options.quick ? 7 : 15;
-  const std::string row = std::string("precis flash") + (deterministic ? ", deterministic" : "") + (attention.shape().alibi ? " alibi" : "");
+  const std::string row = std::string("precis flash") + (compute_major == 8 ? " sm_80" : "") + (deterministic ? ", deterministic" : "") + (attention.shape().alibi ? " alibi" : "");
   const Timing alone = TimeCalls([&](cudaStream_t stream, int) { backward.Run(stream); }, 4, repeats);
   Add("attention backward", row, length, 2.5 * attention.Flops(), alone, deterministic, records);
   const Timing both = TimeCalls([&](cudaStream_t stream, int) { backward.RunForward(stream), backward.Run(stream); }, 4, repeats);
@@ -66,7 +68,8 @@ void BenchAttentionBackward(const BenchOptions& options, std::vector<Record>& re
       shape.queries = shape.contexts = std::vector<int>(kTokens / length, length);
       shape.alibi = alibi;
       const AttentionCase attention(shape);
-      for (const bool deterministic : {false, true}) Time(attention, length, deterministic, options, records);
+      Time(attention, length, 0, true, options, records);
+      for (const bool deterministic : {false, true}) Time(attention, length, 8, deterministic, options, records);
     }
   }
 }

@@ -55,7 +55,7 @@ void BenchAttentionForward(const BenchOptions& options, std::vector<Record>& rec
       shape.alibi = alibi;
       const AttentionCase attention(shape);
       for (const AttentionEngine& engine : AttentionEngines()) {
-        if (engine.tuned_variant && !options.variants) continue;
+        if ((engine.tuned_variant && !options.variants) || (engine.alibi_only && !alibi)) continue;
         if (engine.materialised && length > 4096) continue;
         Record record = Time(engine, attention, options);
         record.table = "attention forward";
@@ -71,7 +71,7 @@ void BenchAttentionForward(const BenchOptions& options, std::vector<Record>& rec
     chunk.alibi = alibi;
     const AttentionCase ragged(Ragged(alibi)), chunked(chunk);
     for (const AttentionEngine& engine : AttentionEngines()) {
-      if ((engine.tuned_variant && !options.variants) || engine.materialised) continue;
+      if ((engine.tuned_variant && !options.variants) || (engine.alibi_only && !alibi) || engine.materialised) continue;
       Record record = Time(engine, ragged, options);
       record.table = "attention forward, ragged";
       record.column = "ragged";

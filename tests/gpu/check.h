@@ -24,6 +24,7 @@ using Checks = std::vector<Check>;
 
 void AddAttentionForwardChecks(Checks& checks);
 void AddAttentionDecodeChecks(Checks& checks);
+void AddAttentionBackwardChecks(Checks& checks);
 void AddOpsChecks(Checks& checks);
 void AddInstructionChecks(Checks& checks);
 void AddLabChecks(Checks& checks);

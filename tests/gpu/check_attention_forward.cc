@@ -159,7 +159,7 @@ void AddAttentionForwardChecks(Checks& checks) {
   for (const int head_dim : {64, 32, 80, 96, 128}) {
     for (const NamedShape& named : Shapes(head_dim)) {
       for (const AttentionEngine& engine : AttentionEngines()) {
-        if (head_dim != 64 && !engine.any_head_dim) continue;
+        if ((head_dim != 64 && !engine.any_head_dim) || (engine.alibi_only && !named.shape.alibi)) continue;
         checks.push_back({"attention/" + engine.name + "/d" + std::to_string(head_dim) + " " + named.name,
                           [&engine, shape = named.shape] { return Gate(engine, shape); }});
       }

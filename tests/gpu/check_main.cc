@@ -18,6 +18,7 @@ int RunChecks(const std::string& filter, bool list) {
   AddInstructionChecks(checks);
   AddAttentionForwardChecks(checks);
   AddAttentionDecodeChecks(checks);
+  AddAttentionBackwardChecks(checks);
   AddOpsChecks(checks);
   AddLabChecks(checks);
   int passed = 0, failed = 0, skipped = 0;

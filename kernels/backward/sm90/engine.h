@@ -6,8 +6,7 @@
 //   kKeys:   X1 = K, X2 = V, T1 = Q, T2 = dO:   S^T = X1 T1^T,  dP^T = X2 T2^T,  dV += P^T T2,  dK += dS^T T1
 //   else:    X1 = Q, X2 = dO, T1 = K, T2 = V:   S = X1 T1^T,    dP = X2 T2^T,                   dQ += dS T1
 //
-// so that P and dS go from accumulators to operands in registers, and nothing but the tile is ever in shared memory. X1 and X2 stay in registers too: with 64
-// columns a product whose A came from shared memory would need all of that memory's bandwidth.
+// so that P and dS go from accumulators to operands in registers, and nothing computed is ever in shared memory.
 //
 // The matrix unit always has something to do: dV runs under the computation of dS, dK and the next tile's S and dP under that of the next P.
 
@@ -21,8 +20,9 @@ namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 template <bool kKeys, class Policy>
 class BackwardEngine {
  public:
+  using Shape = BackwardShape<kKeys>;
   PRECIS_DEVICE BackwardEngine(const BackwardParams& params, BackwardShared& shared, const BackwardWork<kKeys>& work, int group)
-      : args_(params.args), shared_(shared), work_(work), own_(work.block * kBackwardGroups + group), thread_(static_cast<int>(threadIdx.x) % kWarpgroup),
+      : args_(params.args), shared_(shared), work_(work), group_(group), own_(work.block * Shape::kGroups + group), thread_(static_cast<int>(threadIdx.x) % kWarpgroup),
         lane_(thread_ % 32), scale_(params.args.scale * kBackwardLog2e) {}
 
   PRECIS_DEVICE void Run() {
@@ -35,6 +35,7 @@ class BackwardEngine {
     Prepare(head);
     Clear(sum1_);
     if constexpr (kKeys) Clear(sum2_);
+    MbarrierWait(&shared_.own_full, 0);
     for (int tile = first; tile < end; ++tile) Step(tile, tile > first);
     WgmmaWait<0>();
     HoldRegisters(sum1_);
@@ -70,57 +71,36 @@ class BackwardEngine {
     }
   }
 
-  // A fragments of the group's rows, straight from memory; zeros past the sequence's end.
-  PRECIS_DEVICE void LoadOwn(const Bf16* from, int64_t stride, uint32_t (&fragments)[4][4]) const {
-    PRECIS_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      const int at = own_ * kOwnRows + row() + 8 * half;
-      const Bf16* line = from + at * stride + lane_ % 4 * 2;
-      PRECIS_UNROLL
-      for (int step = 0; step < 4; ++step) {
-        PRECIS_UNROLL
-        for (int i = 0; i < 2; ++i) {
-          fragments[step][2 * i + half] = at < work_.length ? *reinterpret_cast<const uint32_t*>(line + 16 * step + 8 * i) : 0;
-        }
-      }
-    }
-  }
-
   PRECIS_DEVICE void Prepare(const BackwardHead<Bf16>& head) {
-    LoadOwn(kKeys ? head.k : head.q, args_.qkv_stride, own1_);
-    if constexpr (kKeys) {
-      LoadOwn(head.v, args_.qkv_stride, own2_);
-    } else {
-      LoadOwn(head.d_output, args_.output_stride, own2_);
-    }
     slope_ = Policy::kAlibi ? args_.alibi_slopes[work_.head] * kBackwardLog2e : 0.0f;
     PRECIS_UNROLL
     for (int half = 0; half < 2; ++half) {
       const int at = own_ * kOwnRows + row() + 8 * half;
       if constexpr (kKeys) {
-        shift_[half] = slope_ * static_cast<float>(at - work_.block * kOwnBlock);
+        shift_[half] = slope_ * static_cast<float>(at - work_.block * Shape::kOwnBlock);
       } else {
-        const float delta = Delta(head, half, at);
-        delta_[half] = delta;
+        delta_[half] = Delta(head, at);
         shift_[half] = at < work_.length ? head.log_sum_exp[at] * kBackwardLog2e : __builtin_inff();
       }
     }
   }
 
   // rowsum(O dO) of a query row, which the pass over keys will read.
-  PRECIS_DEVICE float Delta(const BackwardHead<Bf16>& head, int half, int at) const {
+  PRECIS_DEVICE float Delta(const BackwardHead<Bf16>& head, int at) const {
     const bool present = at < work_.length;
-    const Bf16* line = static_cast<const Bf16*>(args_.output) + (int64_t{args_.begin[work_.sequence]} + (present ? at : 0)) * args_.output_stride +
-                       work_.head * kHeadDim + lane_ % 4 * 2;
+    const int64_t offset = (present ? at : 0) * args_.output_stride + lane_ % 4 * 16;
+    const Bf16* output = static_cast<const Bf16*>(args_.output) + args_.begin[work_.sequence] * args_.output_stride + work_.head * kHeadDim + offset;
+    const Bf16* d_output = head.d_output + offset;
     float sum = 0.0f;
     PRECIS_UNROLL
-    for (int step = 0; step < 4; ++step) {
+    for (int i = 0; i < 2; ++i) {
+      const Vec16 o = Load16(output + 8 * i), d = Load16(d_output + 8 * i);
       PRECIS_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        float o[2], d[2];
-        UnpackBf16(present ? *reinterpret_cast<const uint32_t*>(line + 16 * step + 8 * i) : 0, o[0], o[1]);
-        UnpackBf16(own2_[step][2 * i + half], d[0], d[1]);
-        sum = Fma(o[0], d[0], Fma(o[1], d[1], sum));
+      for (int j = 0; j < 4; ++j) {
+        float a[2], b[2];
+        UnpackBf16(o.w[j], a[0], a[1]);
+        UnpackBf16(d.w[j], b[0], b[1]);
+        sum = Fma(a[0], b[0], Fma(a[1], b[1], sum));
       }
     }
     sum += ShuffleXor(sum, 1);
@@ -129,19 +109,18 @@ class BackwardEngine {
     return sum;
   }
 
-  PRECIS_DEVICE uint64_t Tile(int part) const { return SharedDescriptor(shared_.tiles[now_.index][part], kStreamBytes, kDescriptorRows, Swizzle::k128); }
+  PRECIS_DEVICE static uint64_t Rows(const char* tile) { return SharedDescriptor(tile, kStreamBytes, kDescriptorRows, Swizzle::k128); }
+  PRECIS_DEVICE uint64_t Tile(int part) const { return Rows(shared_.tiles[now_.index][part]); }
 
   // S, then dP, each a group of products of its own.
   PRECIS_DEVICE void StartScores(float (&s)[kValues], float (&dp)[kValues]) {
-    const uint64_t tile1 = Tile(0), tile2 = Tile(1);
+    const uint64_t own1 = Rows(shared_.own[group_][0]), own2 = Rows(shared_.own[group_][1]), tile1 = Tile(0), tile2 = Tile(1);
     WgmmaFence();
-    WgmmaFirstRS(s, own1_[0], tile1);
     PRECIS_UNROLL
-    for (int step = 1; step < 4; ++step) WgmmaRS<kStreamRows>(s, own1_[step], tile1 + step * kStepAlongRow, true);
+    for (int step = 0; step < 4; ++step) WgmmaSS<kStreamRows>(s, own1 + step * kStepAlongRow, tile1 + step * kStepAlongRow, step > 0);
     WgmmaCommit();
-    WgmmaFirstRS(dp, own2_[0], tile2);
     PRECIS_UNROLL
-    for (int step = 1; step < 4; ++step) WgmmaRS<kStreamRows>(dp, own2_[step], tile2 + step * kStepAlongRow, true);
+    for (int step = 0; step < 4; ++step) WgmmaSS<kStreamRows>(dp, own2 + step * kStepAlongRow, tile2 + step * kStepAlongRow, step > 0);
     WgmmaCommit();
   }
 
@@ -219,14 +198,9 @@ class BackwardEngine {
 
   // dP becomes dS = P (dP - delta).
   PRECIS_DEVICE void Gradients(const float (&p)[kValues], float (&dp)[kValues]) const {
-    if constexpr (kKeys) {
-      const float* delta = shared_.rows[now_.index][1] + lane_ % 4 * 2;
-      PRECIS_UNROLL
-      for (int i = 0; i < kValues; ++i) dp[i] = p[i] * (dp[i] - delta[i / 4 * 8 + i % 2]);
-    } else {
-      PRECIS_UNROLL
-      for (int i = 0; i < kValues; ++i) dp[i] = p[i] * (dp[i] - delta_[i % 4 / 2]);
-    }
+    const float* delta = kKeys ? shared_.rows[now_.index][1] + lane_ % 4 * 2 : nullptr;
+    PRECIS_UNROLL
+    for (int i = 0; i < kValues; ++i) dp[i] = p[i] * (dp[i] - (kKeys ? delta[i / 4 * 8 + i % 2] : delta_[i % 4 / 2]));
   }
 
   // Four threads of a row exchange fragments so that each stores 16 bytes.
@@ -251,6 +225,7 @@ class BackwardEngine {
   const FlashBackwardArgs& args_;
   BackwardShared& shared_;
   const BackwardWork<kKeys>& work_;
+  const int group_;
   const int own_;  // the group's tile
   const int thread_, lane_;
   const float scale_;
@@ -259,7 +234,7 @@ class BackwardEngine {
   float delta_[2];
   Ring<kStreamDepth> now_;
   int before_ = 0;
-  uint32_t own1_[4][4], own2_[4][4], p_[4][4], ds_[4][4];
+  uint32_t p_[4][4], ds_[4][4];
   float sum1_[kValues], sum2_[kValues];
 };
 
@@ -274,17 +249,18 @@ PRECIS_DEVICE void RunLoaders(const BackwardParams& params, BackwardShared& shar
 #endif  // PRECIS_SM90_CODE
 
 template <bool kKeys, class Policy>
-PRECIS_KERNEL(kBackwardThreads, 1) FlashBackwardSm90(const PRECIS_GRID_CONSTANT BackwardParams params) {
+PRECIS_KERNEL(BackwardShape<kKeys>::kThreads, 1) FlashBackwardSm90(const PRECIS_GRID_CONSTANT BackwardParams params) {
 #ifdef PRECIS_SM90_CODE
   BackwardShared& shared = *reinterpret_cast<BackwardShared*>(DynamicShared());
   const BackwardWork<kKeys> work(params.args);
   if (work.empty()) return;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStreamDepth; ++i) {
-      MbarrierInit(&shared.full[i], kKeys ? 2 : 1);
-      MbarrierInit(&shared.empty[i], 4 * kBackwardGroups);
+      MbarrierInit(&shared.full[i], 1 + (kKeys ? 32 : 0));
+      MbarrierInit(&shared.empty[i], 4 * BackwardShape<kKeys>::kGroups);
     }
     MbarrierInit(&shared.landed, 1);
+    MbarrierInit(&shared.own_full, 1);
     MbarrierFenceInit();
   }
   SyncThreads();
@@ -293,7 +269,7 @@ PRECIS_KERNEL(kBackwardThreads, 1) FlashBackwardSm90(const PRECIS_GRID_CONSTANT 
     SetMaxRegistersDecrease<24>();
     RunLoaders<kKeys, Policy>(params, shared, work);
   } else {
-    SetMaxRegistersIncrease<240>();
+    SetMaxRegistersIncrease<BackwardShape<kKeys>::kRegisters>();
     BackwardEngine<kKeys, Policy>(params, shared, work, warpgroup - 1).Run();
   }
 #endif  // PRECIS_SM90_CODE

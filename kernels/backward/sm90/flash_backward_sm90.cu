@@ -22,16 +22,21 @@ bool EncodeMap(const void* base, int columns, int64_t stride, int rows, TensorMa
   return MakeTensorMap(spec, map);
 }
 
-template <class Policy>
-void Run(const sm90::BackwardParams& params, Stream stream) {
-  const FlashBackwardArgs& args = params.args;
+template <bool kKeys, class Policy>
+void Pass(const sm90::BackwardParams& params, Stream stream) {
+  using Shape = sm90::BackwardShape<kKeys>;
   LaunchConfig config;
-  config.grid = {args.heads, args.sequences, (args.max_length + sm90::kOwnBlock - 1) / sm90::kOwnBlock};
-  config.block = {sm90::kBackwardThreads, 1, 1};
+  config.grid = {params.args.heads, params.args.sequences, (params.args.max_length + Shape::kOwnBlock - 1) / Shape::kOwnBlock};
+  config.block = {Shape::kThreads, 1, 1};
   config.shared_bytes = static_cast<int>(sizeof(sm90::BackwardShared));
   config.stream = stream;
-  Launch(&sm90::FlashBackwardSm90<false, Policy>, config, params);
-  Launch(&sm90::FlashBackwardSm90<true, Policy>, config, params);
+  Launch(&sm90::FlashBackwardSm90<kKeys, Policy>, config, params);
+}
+
+template <class Policy>
+void Run(const sm90::BackwardParams& params, Stream stream) {
+  Pass<false, Policy>(params, stream);
+  Pass<true, Policy>(params, stream);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ class TileLoader {
 
   PRECIS_DEVICE void Run() {
     const int begin = params_.args.begin[work_.sequence];
+    LoadOwn(begin + work_.block * BackwardShape<kKeys>::kOwnBlock);
     Ring<kStreamDepth> stage;
     PRECIS_NO_UNROLL
     for (int tile = work_.first; tile < work_.end; ++tile, stage.Advance()) {
@@ -27,12 +28,28 @@ class TileLoader {
   }
 
  private:
-  PRECIS_DEVICE void Load(int stage, Mbarrier* barrier, int row) {
+  // Queries and dO, or keys and values: 64 rows.
+  template <bool kQueries>
+  PRECIS_DEVICE void LoadPair(char (&tile)[2][kStreamBytes], Mbarrier* barrier, int row) {
     const int width = params_.args.heads * kHeadDim, column = work_.head * kHeadDim;
+    TmaLoad2d(tile[0], &params_.qkv_map, barrier, kQueries ? column : width + column, row);
+    TmaLoad2d(tile[1], kQueries ? &params_.d_output_map : &params_.qkv_map, barrier, kQueries ? column : 2 * width + column, row);
+  }
+
+  // Rows past the sequence's end come along: no other row depends on them, and they are never stored.
+  PRECIS_DEVICE void LoadOwn(int row) {
+    if (lane_ == 0) {
+      MbarrierArriveExpectTx(&shared_.own_full, BackwardShape<kKeys>::kGroups * 2 * kStreamBytes);
+      PRECIS_NO_UNROLL
+      for (int group = 0; group < BackwardShape<kKeys>::kGroups; ++group) LoadPair<!kKeys>(shared_.own[group], &shared_.own_full, row + group * kOwnRows);
+    }
+    SyncWarp();
+  }
+
+  PRECIS_DEVICE void Load(int stage, Mbarrier* barrier, int row) {
     if (lane_ == 0) {
       MbarrierArriveExpectTx(barrier, 2 * kStreamBytes);
-      TmaLoad2d(shared_.tiles[stage][0], &params_.qkv_map, barrier, kKeys ? column : width + column, row);
-      TmaLoad2d(shared_.tiles[stage][1], kKeys ? &params_.d_output_map : &params_.qkv_map, barrier, kKeys ? column : 2 * width + column, row);
+      LoadPair<kKeys>(shared_.tiles[stage], barrier, row);
     }
     SyncWarp();
   }
@@ -78,8 +95,7 @@ class RowLoader {
         rows[0][lane_ + 32 * i] = log_sum_exp_[i];
         rows[1][lane_ + 32 * i] = delta_[i];
       }
-      SyncWarp();
-      if (lane_ == 0) MbarrierArrive(&shared_.full[stage.index]);
+      MbarrierArrive(&shared_.full[stage.index]);  // each lane for its own stores
       Fetch(tile + 1);
     }
   }
@@ -92,7 +108,7 @@ class RowLoader {
       log_sum_exp_[i] = __builtin_inff();
       delta_[i] = 0.0f;
       if (query >= work_.length) continue;
-      log_sum_exp_[i] = Fma(slope_, static_cast<float>(query - work_.block * kOwnBlock), head_.log_sum_exp[query] * kBackwardLog2e);
+      log_sum_exp_[i] = Fma(slope_, static_cast<float>(query - work_.block * BackwardShape<true>::kOwnBlock), head_.log_sum_exp[query] * kBackwardLog2e);
       delta_[i] = head_.delta[query];
     }
   }

@@ -46,7 +46,7 @@ inline int64_t MostItems(const GpuAttentionArgs& args) {
 }
 
 // ALiBi's reach is worth two passes over queries and keys from this context on.
-inline constexpr int kReachContext = 1024;
+inline constexpr int kReachContext = 2048;
 
 inline int NormTiles(int max_context) { return (max_context + kTileKeys - 1) / kTileKeys; }
 inline int NormChunks(int max_query) { return (max_query + kNormRows - 1) / kNormRows; }

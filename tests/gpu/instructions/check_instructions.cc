@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "kernels/cuda/platform/launch.h"
+#include "kernels/gpu/cuda_ops.h"
 #include "tests/gpu/check.h"
 #include "tests/gpu/instructions/instructions.h"
 #include "tests/gpu/support/device_array.h"

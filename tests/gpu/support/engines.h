@@ -19,6 +19,7 @@ struct AttentionEngine {
   bool any_head_dim = false;   // else 64 only
   bool log_sum_exp = true;  // writes it
   bool materialised = false;   // scores in memory: timed up to 4096 only
+  bool alibi_only = false;     // differs from another only there
 };
 const std::vector<AttentionEngine>& AttentionEngines();
 

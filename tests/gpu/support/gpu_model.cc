@@ -37,14 +37,19 @@ std::vector<uint16_t> RandomBf16(size_t size, uint64_t seed, float spread) {
   return half;
 }
 
-const kernels::GpuOps& CudaOps() {
-  static const kernels::GpuOps& ops = [] () -> const kernels::GpuOps& {
-    int major = 0;
-    PRECIS_REQUIRE(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
-    return kernels::cuda::Ops(major);
+namespace {
+int ComputeMajor() {
+  static const int major = [] {
+    int value = 0;
+    PRECIS_REQUIRE(cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMajor, 0));
+    return value;
   }();
-  return ops;
+  return major;
 }
+}  // namespace
+
+const kernels::GpuOps& CudaOps() { return kernels::cuda::Ops(ComputeMajor()); }
+const kernels::GpuTrainOps& CudaTrainOps(int compute_major) { return kernels::cuda::TrainOps(compute_major > 0 ? compute_major : ComputeMajor()); }
 
 DecodeModel::DecodeModel(int sequences, int context, kernels::GemmMode mode) : sequences_(sequences), context_(context), mode_(mode), layers_(kLayers) {
   uint64_t seed = 1;

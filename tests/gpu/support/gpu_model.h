@@ -8,6 +8,7 @@
 
 #include "kernels/gpu/cuda_ops.h"
 #include "kernels/gpu/gpu_ops.h"
+#include "kernels/gpu/train_ops.h"
 #include "tests/gpu/support/device_array.h"
 
 namespace precis::gpu_test {
@@ -15,6 +16,7 @@ namespace precis::gpu_test {
 std::vector<uint16_t> RandomBf16(size_t size, uint64_t seed, float spread);
 std::vector<float> RandomF32(size_t size, uint64_t seed, float spread);
 const kernels::GpuOps& CudaOps();  // of device 0
+const kernels::GpuTrainOps& CudaTrainOps(int compute_major = 0);  // 0: of device 0
 
 // A model of GPT-2 124M's shape with random weights, and the memory of a decode step of `sequences` sequences with `context` tokens each.
 class DecodeModel {

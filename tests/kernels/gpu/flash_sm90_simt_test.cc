@@ -135,18 +135,18 @@ TEST(FlashSm90, TilesOutOfAlibisReach) {
   GpuCase c;
   c.alibi = true;
   c.slopes = {0.5f, 0.25f};
-  GpuSequenceData data(1100, c.heads, c.head_dim, c.type, 4);
-  const std::vector<float> whole = RunPieces(FlashSm90(), c, {{&data, 1100, 70}}).rows[0];
+  GpuSequenceData data(2100, c.heads, c.head_dim, c.type, 4);
+  const std::vector<float> whole = RunPieces(FlashSm90(), c, {{&data, 2100, 70}}).rows[0];
   std::fill_n(data.values.begin(), size_t{100} * c.heads * c.head_dim, std::numeric_limits<float>::quiet_NaN());
-  EXPECT_TRUE(std::isnan(RunPieces(FlashSm90(), c, {{&data, 1100, 70}}).rows[0][0]));
-  EXPECT_EQ(RunPieces(FlashSm90WithReach(), c, {{&data, 1100, 70}}).rows[0], whole);
+  EXPECT_TRUE(std::isnan(RunPieces(FlashSm90(), c, {{&data, 2100, 70}}).rows[0][0]));
+  EXPECT_EQ(RunPieces(FlashSm90WithReach(), c, {{&data, 2100, 70}}).rows[0], whole);
 }
 
 TEST(FlashSm90, ReachInARaggedBatch) {
   GpuCase c;
   c.alibi = true;
   c.slopes = {0.5f, 0.01f};
-  const Shape shape = {{200, 30, 1}, {1100, 30, 700}};
+  const Shape shape = {{130, 30, 1}, {2100, 30, 700}};
   const std::vector<GpuSequenceData> data = MakeData(shape, c, 8);
   ExpectGate(FlashSm90WithReach(), c, MakePieces(shape, data));
   const GpuResult all = RunPieces(FlashSm90(), c, MakePieces(shape, data)), some = RunPieces(FlashSm90WithReach(), c, MakePieces(shape, data));
@@ -160,10 +160,10 @@ TEST(FlashSm90, ReachFollowsTheNorms) {
   c.heads = 1;
   c.alibi = true;
   c.slopes = {0.5f};
-  GpuSequenceData data(1100, c.heads, c.head_dim, c.type, 4);
+  GpuSequenceData data(2100, c.heads, c.head_dim, c.type, 4);
   data.keys[0] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_TRUE(std::isnan(RunPieces(FlashSm90WithReach(), c, {{&data, 1100, 20}}).rows[0][0]));
-  const Shape shape = {{40}, {1100}, 4.0f};
+  EXPECT_TRUE(std::isnan(RunPieces(FlashSm90WithReach(), c, {{&data, 2100, 20}}).rows[0][0]));
+  const Shape shape = {{40}, {2100}, 4.0f};
   const std::vector<GpuSequenceData> sharp = MakeData(shape, c, 9);
   ExpectGate(FlashSm90WithReach(), c, MakePieces(shape, sharp));
 }
