@@ -120,6 +120,13 @@ def test_retries_and_honours_pushback(fake, connect):
     assert fake.times[2] - fake.times[1] >= 0.2
 
 
+def test_a_call_that_meets_a_closing_server_is_retried(fake, connect):
+    # gRPC's own words to a call that comes as the server shuts down.
+    fake.failures = [(grpc.StatusCode.CANCELLED, "CANCELLED", None)] * 2
+    assert connect(fake.address).call("summarize", "a b").text == "a b"
+    assert len(fake.requests) == 3
+
+
 @pytest.mark.parametrize("failure", [(INVALID, "bad", None), (EXHAUSTED, "too large", None),
                                      (EXHAUSTED, "go away", "-1"), (EXHAUSTED, "nonsense", "soon")])
 def test_final_errors_are_not_retried(fake, connect, failure):

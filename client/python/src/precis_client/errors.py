@@ -73,9 +73,16 @@ def error_of_number(number: int, message: str, retry_after: float | None) -> Pre
     return make_error(grpc.StatusCode.UNKNOWN, message, retry_after)
 
 
+# What gRPC says to a call that reaches a server in the moment in which it closes. A cancellation of our own has other words.
+_SERVER_STOPPED = "CANCELLED"
+
+
 def from_rpc_error(error: Any) -> PrecisError:
     """From a grpc.RpcError that is a call (all that stubs raise are)."""
-    return make_error(error.code(), error.details() or "", _pushback(error.trailing_metadata()))
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.CANCELLED and details == _SERVER_STOPPED:
+        code, details = grpc.StatusCode.UNAVAILABLE, "the server cancelled the call as it stopped"
+    return make_error(code, details, _pushback(error.trailing_metadata()))
 
 
 def _pushback(trailers: Any) -> float | None:
