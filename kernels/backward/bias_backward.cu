@@ -1,4 +1,5 @@
-// Sums of columns in two passes: each block adds a run of rows for 256 columns, then one thread a column adds the blocks' sums in order.
+// Sums of columns in two passes: each block adds a run of rows for 256 columns; then a block adds the sums of 32 columns, its warps'
+// shares in order.
 
 #include "kernels/backward/train_list.h"
 #include "kernels/cuda/element_io.h"
@@ -8,6 +9,7 @@ namespace precis::kernels::PRECIS_GPU_NS {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
 constexpr int kRowsPerBlock = 128;
 
 int RowBlocks(int rows) { return (rows + kRowsPerBlock - 1) / kRowsPerBlock; }
@@ -25,11 +27,16 @@ PRECIS_KERNEL(kThreads, 4) PartialKernel(const PRECIS_GRID_CONSTANT BiasBackward
 }
 
 PRECIS_KERNEL(kThreads, 1) TotalKernel(const PRECIS_GRID_CONSTANT BiasBackwardArgs a, int blocks) {
-  const int c = blockIdx.x * kThreads + threadIdx.x;
-  if (c >= a.width) return;
-  const float* partial = static_cast<const float*>(a.workspace) + c;
+  float* sums = reinterpret_cast<float*>(DynamicShared());
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int c = static_cast<int>(blockIdx.x) * 32 + lane;
+  const float* partial = static_cast<const float*>(a.workspace);
   float sum = 0;
-  for (int64_t b = 0; b < blocks; ++b) sum += partial[b * a.width];
+  for (int64_t b = warp; c < a.width && b < blocks; b += kWarps) sum += partial[b * a.width + c];
+  sums[threadIdx.x] = sum;
+  SyncThreads();
+  if (warp != 0 || c >= a.width) return;
+  for (int w = 1; w < kWarps; ++w) sum += sums[32 * w + lane];
   a.bias_gradient[c] += sum;
 }
 
@@ -46,7 +53,8 @@ void BiasBackward(const BiasBackwardArgs& args, Stream stream) {
   } else {
     Launch(PartialKernel<float>, partial, args);
   }
-  Launch(TotalKernel, LaunchConfig{.grid = Dim3(columns), .block = Dim3(kThreads), .stream = stream}, args, blocks);
+  const LaunchConfig total = {.grid = Dim3((args.width + 31) / 32), .block = Dim3(kThreads), .shared_bytes = kThreads * int{sizeof(float)}, .stream = stream};
+  Launch(TotalKernel, total, args, blocks);
 }
 
 }  // namespace precis::kernels::PRECIS_GPU_NS

@@ -1,5 +1,6 @@
 // With xhat = (x - mean) / deviation and g = dy * gain:  dx = (g - mean(g) - xhat * mean(g * xhat)) / deviation.
-// A block takes every kBlocks-th row and keeps its columns' sums of dy * xhat and dy in shared memory; a second kernel adds the blocks' sums in order.
+// Wide rows: a block takes every kBlocks-th row and keeps its columns' sums of dy * xhat and dy in shared memory. Others: a warp takes a row. A second kernel adds
+// the blocks' sums in order.
 
 #include <cmath>
 
@@ -12,6 +13,7 @@ namespace precis::kernels::PRECIS_GPU_NS {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
 constexpr int kMaxBlocks = 264;  // two for each multiprocessor of a large GPU
 
 int Blocks(int rows) { return rows < kMaxBlocks ? rows : kMaxBlocks; }
@@ -68,17 +70,98 @@ PRECIS_KERNEL(kThreads, 2) RowsKernel(const PRECIS_GRID_CONSTANT LayerNormBackwa
   }
 }
 
+// A row a warp, for widths up to 32 kColumns: x and dy are read once, a lane's columns' sums stay in registers; the block's warps are added in order.
+template <class T, int kColumns>
+PRECIS_KERNEL(kThreads, 1) WarpRowsKernel(const PRECIS_GRID_CONSTANT LayerNormBackwardArgs a) {
+  float* sums = reinterpret_cast<float*>(DynamicShared());
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const float over_width = 1.0f / static_cast<float>(a.width);
+  float gain_sums[kColumns], bias_sums[kColumns];
+  PRECIS_UNROLL
+  for (int i = 0; i < kColumns; ++i) gain_sums[i] = bias_sums[i] = 0;
+  for (int64_t r = int64_t{blockIdx.x} * kWarps + warp; r < a.rows; r += int64_t{gridDim.x} * kWarps) {
+    const float* x = a.x + r * a.width;
+    const T* dy = static_cast<const T*>(a.dy) + r * a.width;
+    float normal[kColumns], d[kColumns], mean = 0, squares = 0, sum = 0, dot = 0;
+    PRECIS_UNROLL
+    for (int i = 0; i < kColumns; ++i) {
+      const int c = lane + 32 * i;
+      normal[i] = c < a.width ? x[c] : 0;
+      d[i] = c < a.width ? LoadElement(dy + c) : 0;
+      mean += normal[i];
+    }
+    mean = WarpSum(mean) * over_width;
+    PRECIS_UNROLL
+    for (int i = 0; i < kColumns; ++i) {
+      normal[i] = lane + 32 * i < a.width ? normal[i] - mean : 0;
+      squares += normal[i] * normal[i];
+    }
+    const float inverse_deviation = 1.0f / ::sqrtf(WarpSum(squares) * over_width + a.epsilon);
+    PRECIS_UNROLL
+    for (int i = 0; i < kColumns; ++i) {
+      normal[i] *= inverse_deviation;
+      gain_sums[i] += d[i] * normal[i];
+      bias_sums[i] += d[i];
+      d[i] *= lane + 32 * i < a.width ? a.gain[lane + 32 * i] : 0;
+      sum += d[i];
+      dot += d[i] * normal[i];
+    }
+    sum = WarpSum(sum) * over_width;
+    dot = WarpSum(dot) * over_width;
+    PRECIS_UNROLL
+    for (int i = 0; i < kColumns; ++i) {
+      const int c = lane + 32 * i;
+      if (c < a.width) a.dx[r * a.width + c] += (d[i] - sum - normal[i] * dot) * inverse_deviation;
+    }
+  }
+  for (int w = 0; w < kWarps; ++w) {
+    PRECIS_UNROLL
+    for (int i = 0; i < kColumns; ++i) {
+      const int c = lane + 32 * i;
+      if (w != warp || c >= a.width) continue;
+      sums[c] = gain_sums[i] + (w > 0 ? sums[c] : 0);
+      sums[a.width + c] = bias_sums[i] + (w > 0 ? sums[a.width + c] : 0);
+    }
+    SyncThreads();
+  }
+  float* partial = static_cast<float*>(a.workspace) + int64_t{2} * blockIdx.x * a.width;
+  for (int c = threadIdx.x; c < 2 * a.width; c += kThreads) partial[c] = sums[c];
+}
+
+// 32 columns a block; each warp adds every kWarps-th block's sums, then the warps' are added in order.
 PRECIS_KERNEL(kThreads, 1) ColumnsKernel(const PRECIS_GRID_CONSTANT LayerNormBackwardArgs a, int blocks) {
-  const int c = blockIdx.x * kThreads + threadIdx.x;
-  if (c >= a.width) return;
+  float* sums = reinterpret_cast<float*>(DynamicShared());
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int c = static_cast<int>(blockIdx.x) * 32 + lane;
   const float* partial = static_cast<const float*>(a.workspace);
   float gain = 0, bias = 0;
-  for (int64_t b = 0; b < blocks; ++b) {
+  for (int64_t b = warp; c < a.width && b < blocks; b += kWarps) {
     gain += partial[2 * b * a.width + c];
     bias += partial[(2 * b + 1) * a.width + c];
   }
+  sums[threadIdx.x] = gain;
+  sums[kThreads + threadIdx.x] = bias;
+  SyncThreads();
+  if (warp != 0 || c >= a.width) return;
+  for (int w = 1; w < kWarps; ++w) {
+    gain += sums[32 * w + lane];
+    bias += sums[kThreads + 32 * w + lane];
+  }
   a.gain_gradient[c] += gain;
   a.bias_gradient[c] += bias;
+}
+
+template <class T>
+void Rows(const LayerNormBackwardArgs& args, int blocks, Stream stream) {
+  LaunchConfig config = {.grid = Dim3(blocks), .block = Dim3(kThreads), .shared_bytes = 2 * args.width * int{sizeof(float)}, .stream = stream};
+  if (args.width <= 32 * 12) {
+    Launch(WarpRowsKernel<T, 12>, config, args);
+  } else if (args.width <= 32 * 24) {
+    Launch(WarpRowsKernel<T, 24>, config, args);
+  } else {
+    config.shared_bytes += kWarps * int{sizeof(float)};
+    Launch(RowsKernel<T>, config, args);
+  }
 }
 
 }  // namespace
@@ -88,14 +171,8 @@ int64_t LayerNormBackwardWorkspaceBytes(int rows, int width) { return int64_t{2}
 void LayerNormBackward(const LayerNormBackwardArgs& args, Stream stream) {
   if (args.rows == 0) return;
   const int blocks = Blocks(args.rows);
-  const int shared = (kThreads / 32 + 2 * args.width) * int{sizeof(float)};
-  const LaunchConfig rows = {.grid = Dim3(blocks), .block = Dim3(kThreads), .shared_bytes = shared, .stream = stream};
-  if (args.type == GpuType::kBf16) {
-    Launch(RowsKernel<Bf16>, rows, args);
-  } else {
-    Launch(RowsKernel<float>, rows, args);
-  }
-  const LaunchConfig columns = {.grid = Dim3((args.width + kThreads - 1) / kThreads), .block = Dim3(kThreads), .stream = stream};
+  args.type == GpuType::kBf16 ? Rows<Bf16>(args, blocks, stream) : Rows<float>(args, blocks, stream);
+  const LaunchConfig columns = {.grid = Dim3((args.width + 31) / 32), .block = Dim3(kThreads), .shared_bytes = 2 * kThreads * int{sizeof(float)}, .stream = stream};
   Launch(ColumnsKernel, columns, args, blocks);
 }
 

@@ -21,29 +21,25 @@ template <bool kKeys, class Policy>
 class BackwardEngine {
  public:
   using Shape = BackwardShape<kKeys>;
-  PRECIS_DEVICE BackwardEngine(const BackwardParams& params, BackwardShared& shared, const BackwardWork<kKeys>& work, int group)
-      : args_(params.args), shared_(shared), work_(work), group_(group), own_(work.block * Shape::kGroups + group), thread_(static_cast<int>(threadIdx.x) % kWarpgroup),
-        lane_(thread_ % 32), scale_(params.args.scale * kBackwardLog2e) {}
+  PRECIS_DEVICE BackwardEngine(const BackwardParams& params, BackwardShared& shared, int group)
+      : args_(params.args), shared_(shared), group_(group), thread_(static_cast<int>(threadIdx.x) % kWarpgroup), lane_(thread_ % 32),
+        scale_(params.args.scale * kBackwardLog2e) {}
 
   PRECIS_DEVICE void Run() {
-    const bool present = own_ * kOwnRows < work_.length;
-    const int first = !present ? work_.end : kKeys ? own_ : 0;
-    const int end = kKeys ? work_.end : Min(work_.end, own_ + 1);
-    Skip(first - work_.first);
-    if (!present) return;
-    const BackwardHead<Bf16> head(args_, work_.head, work_.sequence);
-    Prepare(head);
-    Clear(sum1_);
-    if constexpr (kKeys) Clear(sum2_);
-    MbarrierWait(&shared_.own_full, 0);
-    for (int tile = first; tile < end; ++tile) Step(tile, tile > first);
-    WgmmaWait<0>();
-    HoldRegisters(sum1_);
-    if constexpr (kKeys) HoldRegisters(sum2_);
-    Release(before_);
-    Skip(work_.end - end);
-    Store(kKeys ? head.dk : head.dq, sum1_, args_.scale);
-    if constexpr (kKeys) Store(head.dv, sum2_, 1.0f);
+    for (;; slot_.Advance()) {
+      MbarrierWait(&shared_.item_full[slot_.index], slot_.phase);
+      if (item().head < 0) return;
+      own_ = item().block * Shape::kGroups + group_;
+      if (own_ * kOwnRows < item().length) {
+        Compute(kKeys ? own_ : item().first, kKeys ? item().end : Min(item().end, own_ + 1));
+      } else {
+        MbarrierWait(&shared_.own_full[buffer_.index], buffer_.phase);
+        Release(&shared_.own_empty[buffer_.index]);
+        Skip(item().end - item().first);
+      }
+      buffer_.Advance();
+      Release(&shared_.item_empty[slot_.index]);
+    }
   }
 
  private:
@@ -52,6 +48,8 @@ class BackwardEngine {
   static constexpr uint64_t kStepAlongRow = 16 * 2 / 16;
   static constexpr uint64_t kStepAlongRows = 16 * kHeadDim * 2 / 16;
 
+  // Stays in shared memory, for the sake of registers.
+  PRECIS_DEVICE const BackwardItem& item() const { return shared_.items[slot_.index]; }
   PRECIS_DEVICE int row() const { return thread_ / 32 * 16 + lane_ / 4; }  // of the group: the thread's first; its second is 8 below
 
   PRECIS_DEVICE static void Clear(float (&values)[kValues]) {
@@ -59,38 +57,58 @@ class BackwardEngine {
     for (int i = 0; i < kValues; ++i) values[i] = 0.0f;
   }
 
-  PRECIS_DEVICE void Release(int stage) const {
+  PRECIS_DEVICE void Release(Mbarrier* barrier) const {
     SyncWarp();
-    if (lane_ == 0) MbarrierArrive(&shared_.empty[stage]);
+    if (lane_ == 0) MbarrierArrive(barrier);
   }
   // Tiles that this group doesn't see.
   PRECIS_DEVICE void Skip(int count) {
     for (int i = 0; i < count; ++i, now_.Advance()) {
       MbarrierWait(&shared_.full[now_.index], now_.phase);
-      Release(now_.index);
+      Release(&shared_.empty[now_.index]);
     }
   }
 
-  PRECIS_DEVICE void Prepare(const BackwardHead<Bf16>& head) {
-    slope_ = Policy::kAlibi ? args_.alibi_slopes[work_.head] * kBackwardLog2e : 0.0f;
+  // Against tiles first .. end, those of the item's that the group's rows see or are seen by.
+  PRECIS_DEVICE void Compute(int first, int end) {
+    Prepare();
+    Clear(sum1_);
+    if constexpr (kKeys) Clear(sum2_);
+    Skip(first - item().first);
+    MbarrierWait(&shared_.own_full[buffer_.index], buffer_.phase);
+    for (int tile = first; tile < end; ++tile) Step(tile, tile > first);
+    WgmmaWait<0>();
+    HoldRegisters(sum1_);
+    if constexpr (kKeys) HoldRegisters(sum2_);
+    Release(&shared_.empty[before_]);
+    Release(&shared_.own_empty[buffer_.index]);
+    Skip(item().end - end);
+    const BackwardHead<Bf16> head(args_, item().head, item().sequence);
+    Store(kKeys ? head.dk : head.dq, sum1_, args_.scale);
+    if constexpr (kKeys) Store(head.dv, sum2_, 1.0f);
+  }
+
+  PRECIS_DEVICE void Prepare() {
+    slope_ = Policy::kAlibi ? args_.alibi_slopes[item().head] * kBackwardLog2e : 0.0f;
     PRECIS_UNROLL
     for (int half = 0; half < 2; ++half) {
       const int at = own_ * kOwnRows + row() + 8 * half;
       if constexpr (kKeys) {
-        shift_[half] = slope_ * static_cast<float>(at - work_.block * Shape::kOwnBlock);
+        shift_[half] = slope_ * static_cast<float>(at - item().block * Shape::kOwnBlock);
       } else {
-        delta_[half] = Delta(head, at);
-        shift_[half] = at < work_.length ? head.log_sum_exp[at] * kBackwardLog2e : __builtin_inff();
+        delta_[half] = Delta(at);
+        const int64_t line = item().head * args_.lse_stride + item().begin + at;
+        shift_[half] = at < item().length ? args_.log_sum_exp[line] * kBackwardLog2e : __builtin_inff();
       }
     }
   }
 
   // rowsum(O dO) of a query row, which the pass over keys will read.
-  PRECIS_DEVICE float Delta(const BackwardHead<Bf16>& head, int at) const {
-    const bool present = at < work_.length;
-    const int64_t offset = (present ? at : 0) * args_.output_stride + lane_ % 4 * 16;
-    const Bf16* output = static_cast<const Bf16*>(args_.output) + args_.begin[work_.sequence] * args_.output_stride + work_.head * kHeadDim + offset;
-    const Bf16* d_output = head.d_output + offset;
+  PRECIS_DEVICE float Delta(int at) const {
+    const bool present = at < item().length;
+    const int64_t offset = (item().begin + (present ? at : 0)) * args_.output_stride + item().head * kHeadDim + lane_ % 4 * 16;
+    const Bf16* output = static_cast<const Bf16*>(args_.output) + offset;
+    const Bf16* d_output = static_cast<const Bf16*>(args_.d_output) + offset;
     float sum = 0.0f;
     PRECIS_UNROLL
     for (int i = 0; i < 2; ++i) {
@@ -105,7 +123,7 @@ class BackwardEngine {
     }
     sum += ShuffleXor(sum, 1);
     sum += ShuffleXor(sum, 2);
-    if (present && lane_ % 4 == 0) const_cast<float*>(head.delta)[at] = sum;
+    if (present && lane_ % 4 == 0) static_cast<float*>(args_.workspace)[int64_t{item().head} * args_.rows + item().begin + at] = sum;
     return sum;
   }
 
@@ -114,7 +132,7 @@ class BackwardEngine {
 
   // S, then dP, each a group of products of its own.
   PRECIS_DEVICE void StartScores(float (&s)[kValues], float (&dp)[kValues]) {
-    const uint64_t own1 = Rows(shared_.own[group_][0]), own2 = Rows(shared_.own[group_][1]), tile1 = Tile(0), tile2 = Tile(1);
+    const uint64_t own1 = Rows(shared_.own[buffer_.index][group_][0]), own2 = Rows(shared_.own[buffer_.index][group_][1]), tile1 = Tile(0), tile2 = Tile(1);
     WgmmaFence();
     PRECIS_UNROLL
     for (int step = 0; step < 4; ++step) WgmmaSS<kStreamRows>(s, own1 + step * kStepAlongRow, tile1 + step * kStepAlongRow, step > 0);
@@ -147,7 +165,7 @@ class BackwardEngine {
     StartScores(s, dp);
     WgmmaWait<1>();
     HoldRegisters(s);
-    if (release) Release(before_);  // the sums that read it are done
+    if (release) Release(&shared_.empty[before_]);  // the sums that read it are done
     if (tile == own_) Mask(s);
     Probabilities(s, tile);
     if constexpr (kKeys) {
@@ -217,33 +235,53 @@ class BackwardEngine {
           chunk.w[i] = PackBf16(pair[0] * scale, pair[1] * scale);
         }
         TransposeQuad(chunk.w, lane_);
-        if (at < work_.length) Store16(to + at * args_.qkv_stride + 32 * part + 8 * (lane_ % 4), chunk);
+        if (at < item().length) Store16(to + at * args_.qkv_stride + 32 * part + 8 * (lane_ % 4), chunk);
       }
     }
   }
 
   const FlashBackwardArgs& args_;
   BackwardShared& shared_;
-  const BackwardWork<kKeys>& work_;
   const int group_;
-  const int own_;  // the group's tile
   const int thread_, lane_;
   const float scale_;
+  int own_ = 0;  // the group's tile
   float slope_;
   float shift_[2];  // of the thread's rows: kKeys: ALiBi's part of the key; else log-sum-exp, base 2
   float delta_[2];
+  Ring<kBackwardItems> slot_;
+  Ring<kOwnBuffers> buffer_;
   Ring<kStreamDepth> now_;
   int before_ = 0;
   uint32_t p_[4][4], ds_[4][4];
   float sum1_[kValues], sum2_[kValues];
 };
 
+template <bool kKeys>
+PRECIS_DEVICE void InitializeBarriers(BackwardShared& shared) {
+  constexpr int kWarps = 4 * BackwardShape<kKeys>::kGroups;
+  for (int i = 0; i < kBackwardItems; ++i) {
+    MbarrierInit(&shared.item_full[i], 1);
+    MbarrierInit(&shared.item_empty[i], kWarps + (kKeys ? 1 : 0));
+  }
+  for (int i = 0; i < kOwnBuffers; ++i) {
+    MbarrierInit(&shared.own_full[i], 1);
+    MbarrierInit(&shared.own_empty[i], kWarps);
+  }
+  for (int i = 0; i < kStreamDepth; ++i) {
+    MbarrierInit(&shared.full[i], 1 + (kKeys ? 32 : 0));
+    MbarrierInit(&shared.empty[i], kWarps);
+  }
+  MbarrierInit(&shared.landed, 1);
+  MbarrierFenceInit();
+}
+
 template <bool kKeys, class Policy>
-PRECIS_DEVICE void RunLoaders(const BackwardParams& params, BackwardShared& shared, const BackwardWork<kKeys>& work) {
+PRECIS_DEVICE void RunLoaders(const BackwardParams& params, BackwardShared& shared) {
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  if (warp == 0) TileLoader<kKeys>(params, shared, work, lane).Run();
+  if (warp == 0) TileLoader<kKeys, Policy>(params, shared, lane).Run();
   if constexpr (kKeys) {
-    if (warp == 1) RowLoader<Policy>(params, shared, work, lane).Run();
+    if (warp == 1) RowLoader<Policy>(params, shared, lane).Run();
   }
 }
 #endif  // PRECIS_SM90_CODE
@@ -252,25 +290,21 @@ template <bool kKeys, class Policy>
 PRECIS_KERNEL(BackwardShape<kKeys>::kThreads, 1) FlashBackwardSm90(const PRECIS_GRID_CONSTANT BackwardParams params) {
 #ifdef PRECIS_SM90_CODE
   BackwardShared& shared = *reinterpret_cast<BackwardShared*>(DynamicShared());
-  const BackwardWork<kKeys> work(params.args);
-  if (work.empty()) return;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < kStreamDepth; ++i) {
-      MbarrierInit(&shared.full[i], 1 + (kKeys ? 32 : 0));
-      MbarrierInit(&shared.empty[i], 4 * BackwardShape<kKeys>::kGroups);
-    }
-    MbarrierInit(&shared.landed, 1);
-    MbarrierInit(&shared.own_full, 1);
-    MbarrierFenceInit();
+    PrefetchTensorMap(&params.qkv_map);
+    PrefetchTensorMap(&params.d_output_map);
+    InitializeBarriers<kKeys>(shared);
   }
   SyncThreads();
+  GridDependencyWait();
+  GridDependencyLaunch();
   const int warpgroup = ShuffleIdx(static_cast<int>(threadIdx.x) / kWarpgroup, 0);
   if (warpgroup == 0) {
-    SetMaxRegistersDecrease<24>();
-    RunLoaders<kKeys, Policy>(params, shared, work);
+    SetMaxRegistersDecrease<BackwardShape<kKeys>::kLoaderRegisters>();
+    RunLoaders<kKeys, Policy>(params, shared);
   } else {
     SetMaxRegistersIncrease<BackwardShape<kKeys>::kRegisters>();
-    BackwardEngine<kKeys, Policy>(params, shared, work, warpgroup - 1).Run();
+    BackwardEngine<kKeys, Policy>(params, shared, warpgroup - 1).Run();
   }
 #endif  // PRECIS_SM90_CODE
 }

@@ -1,5 +1,8 @@
 #include "kernels/backward/sm90/engine.h"
 
+#include <algorithm>
+#include <atomic>
+
 #include "kernels/backward/sm90/flash_backward_sm90.h"
 #include "kernels/backward/sm90/stream.h"
 #include "kernels/cuda/platform/launch.h"
@@ -22,24 +25,58 @@ bool EncodeMap(const void* base, int columns, int64_t stride, int rows, TensorMa
   return MakeTensorMap(spec, map);
 }
 
+int Multiprocessors() {
+#ifdef PRECIS_SIMT
+  return 2;  // more than one block, and blocks with more than one item, on small shapes
+#else
+  int device = 0, count = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return count;
+#endif
+}
+
+int TicketSlot() {
+  static std::atomic<unsigned> launches{0};
+  return static_cast<int>(launches++ % sm90::kTicketSlots);
+}
+
 template <bool kKeys, class Policy>
-void Pass(const sm90::BackwardParams& params, Stream stream) {
+void Pass(sm90::BackwardParams params, bool dependent, Stream stream) {
   using Shape = sm90::BackwardShape<kKeys>;
+  params.ticket_slot = TicketSlot();
+  const int64_t blocks = (params.args.max_length + Shape::kOwnBlock - 1) / Shape::kOwnBlock;
   LaunchConfig config;
-  config.grid = {params.args.heads, params.args.sequences, (params.args.max_length + Shape::kOwnBlock - 1) / Shape::kOwnBlock};
+  config.grid = {std::min<int64_t>(Multiprocessors(), blocks * params.args.heads * params.args.sequences), 1, 1};
+  config.dependent = dependent;
   config.block = {Shape::kThreads, 1, 1};
   config.shared_bytes = static_cast<int>(sizeof(sm90::BackwardShared));
   config.stream = stream;
   Launch(&sm90::FlashBackwardSm90<kKeys, Policy>, config, params);
 }
 
+void LaunchBounds(const FlashBackwardArgs& args, Stream stream) {
+  LaunchConfig config;
+  config.grid = {sm90::BoundChunks(args.rows), args.heads, 1};
+  config.block = {sm90::kNormThreads, 1, 1};
+  config.shared_bytes = 3 * sm90::kNormThreads / 32 * static_cast<int>(sizeof(float));
+  config.stream = stream;
+  Launch(&sm90::RowBoundsSm90, config, args);
+}
+
 template <class Policy>
 void Run(const sm90::BackwardParams& params, Stream stream) {
-  Pass<false, Policy>(params, stream);
-  Pass<true, Policy>(params, stream);
+  const bool reach = Policy::kAlibi && params.args.max_length >= sm90::kBackwardReach;
+  if (reach) LaunchBounds(params.args, stream);
+  Pass<false, Policy>(params, reach, stream);
+  Pass<true, Policy>(params, true, stream);
 }
 
 }  // namespace
+
+int64_t FlashBackwardSm90WorkspaceBytes(int rows, int heads) {
+  return int64_t{sizeof(float)} * heads * (int64_t{rows} + 3 * sm90::BoundChunks(rows));
+}
 
 bool FlashBackwardSm90Takes(const FlashBackwardArgs& args) {
   return args.type == GpuType::kBf16 && args.head_dim == sm90::kHeadDim && args.qkv_stride % 8 == 0 && args.output_stride % 8 == 0;

@@ -97,6 +97,9 @@ PRECIS_DEVICE float LongestRow(Row row) {
   return longest;
 }
 
+// The root, and a little more, so that rounding never shortens a bound.
+PRECIS_DEVICE float NormOf(float squared_length) { return squared_length > 0.0f ? squared_length * Rsqrt(squared_length) * 1.0001f : 0.0f; }
+
 // Block (x, head, sequence): a tile of keys, and from norm_tiles on a chunk of queries.
 PRECIS_KERNEL(kNormThreads, 8) NormsSm90(const PRECIS_GRID_CONSTANT NormParams p) {
   GridDependencyLaunch();
@@ -125,9 +128,7 @@ PRECIS_KERNEL(kNormThreads, 8) NormsSm90(const PRECIS_GRID_CONSTANT NormParams p
   SyncThreads();
   if (threadIdx.x > 0) return;
   for (int warp = 1; warp < kNormThreads / 32; ++warp) longest = fmaxf(longest, warps[warp]);
-  // A little longer than computed, so that rounding never shortens a bound.
-  const float norm = longest > 0.0f ? longest * Rsqrt(longest) * 1.0001f : 0.0f;
-  p.norms[(static_cast<int64_t>(sequence) * gridDim.y + head) * gridDim.x + x] = norm;
+  p.norms[(static_cast<int64_t>(sequence) * gridDim.y + head) * gridDim.x + x] = NormOf(longest);
 }
 
 }  // namespace precis::kernels::PRECIS_GPU_NS::sm90

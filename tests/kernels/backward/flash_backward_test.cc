@@ -27,6 +27,8 @@ struct Case {
   bool deterministic;
   GpuType type = GpuType::kBf16;
   bool hopper = false;
+  float slope = 0;     // of all heads, instead of the true ones
+  int max_length = 0;  // told to the kernel, instead of the longest: from 2048 on Hopper's engine leaves out what ALiBi doesn't reach
 };
 
 // Storage in the tested type; exact heap blocks, so that the address sanitizer sees a step outside.
@@ -54,7 +56,7 @@ class Problem {
  public:
   explicit Problem(const Case& c, uint32_t seed)
       : case_(c), width_(c.heads * c.head_dim), rows_(Total(c.lengths)), qkv_(c.type, size_t(rows_) * 3 * width_), output_(c.type, size_t(rows_) * width_),
-        d_output_(c.type, size_t(rows_) * width_), lse_(size_t(c.heads) * rows_), slopes_(AlibiSlopes(c.heads)) {
+        d_output_(c.type, size_t(rows_) * width_), lse_(size_t(c.heads) * rows_), slopes_(c.slope > 0 ? std::vector<float>(c.heads, c.slope) : AlibiSlopes(c.heads)) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
     for (size_t i = 0; i < qkv_.size(); ++i) qkv_.Set(i, normal(random));
@@ -70,17 +72,29 @@ class Problem {
 
   Values Run() {
     Values d_qkv(case_.type, qkv_.size());
-    std::vector<char> workspace(simt::FlashBackwardWorkspaceBytes(rows_, case_.heads, case_.head_dim, case_.deterministic), '\xff');
+    const int64_t bytes = case_.hopper ? simt::FlashBackwardSm90WorkspaceBytes(rows_, case_.heads)
+                                       : simt::FlashBackwardWorkspaceBytes(rows_, case_.heads, case_.head_dim, case_.deterministic);
+    std::vector<char> workspace(static_cast<size_t>(bytes), '\xff');
     FlashBackwardArgs args = {.qkv = qkv_.data(), .qkv_stride = 3 * width_, .output = output_.data(), .d_output = d_output_.data(),
                               .output_stride = width_, .log_sum_exp = lse_.data(), .lse_stride = rows_, .d_qkv = d_qkv.data(),
                               .begin = begins_.data(), .length = case_.lengths.data(), .sequences = int(begins_.size()),
-                              .max_length = *std::max_element(case_.lengths.begin(), case_.lengths.end()), .rows = rows_,
+                              .max_length = std::max(case_.max_length, *std::max_element(case_.lengths.begin(), case_.lengths.end())), .rows = rows_,
                               .heads = case_.heads, .head_dim = case_.head_dim, .scale = scale_,
                               .alibi_slopes = case_.alibi ? slopes_.data() : nullptr, .type = case_.type,
                               .deterministic = case_.deterministic, .workspace = workspace.data()};
     case_.hopper ? simt::FlashBackwardSm90(args, Stream{}) : simt::FlashBackward(args, Stream{});
     return d_qkv;
   }
+
+  // A row of the values (of qkv) or of the output's gradient that is not a number.
+  void SpoilValues(int row) {
+    for (int c = 2 * width_; c < 3 * width_; ++c) qkv_.Set(size_t(row) * 3 * width_ + c, NAN);
+  }
+  void SpoilGradient(int row) {
+    for (int c = 0; c < width_; ++c) d_output_.Set(size_t(row) * width_ + c, NAN);
+  }
+  // The first of a row's gradients, part as below.
+  float At(const Values& got, int row, int part) const { return got.Get(size_t(row) * 3 * width_ + size_t(part) * width_); }
 
   // part 0: dQ, 1: dK, 2: dV.
   void Check(const Values& got) const {
@@ -210,6 +224,28 @@ INSTANTIATE_TEST_SUITE_P(
     Hopper, FlashBackward,
     testing::Values(Hopper({1}, 1, false), Hopper({2, 1}, 2, true), Hopper({63, 64, 65}, 1, false), Hopper({127, 0, 128}, 1, true), Hopper({129}, 2, false),
                     Hopper({200, 70}, 1, true), Hopper({450}, 1, false)));
+
+Case WithReach(std::vector<int> lengths, float slope) { return {std::move(lengths), 1, 64, true, true, GpuType::kBf16, true, slope, 2048}; }
+INSTANTIATE_TEST_SUITE_P(HopperReach, FlashBackward,
+                         testing::Values(WithReach({600}, 0.5f), WithReach({30, 300, 290}, 0.8f), WithReach({200}, 0.01f)));
+
+// What is out of reach is not even multiplied by 0.
+TEST(FlashBackwardReach, FarPairsAreLeftOut) {
+  for (const int max_length : {600, 2048}) {
+    Case c = WithReach({600}, 0.5f);
+    c.max_length = max_length;
+    Problem problem(c, 2);
+    problem.SpoilValues(3);
+    problem.SpoilGradient(597);
+    const Values got = problem.Run();
+    const bool far = max_length < 2048;
+    EXPECT_EQ(std::isnan(problem.At(got, 550, 0)), far);
+    EXPECT_EQ(std::isnan(problem.At(got, 50, 2)), far);
+    EXPECT_EQ(std::isnan(problem.At(got, 50, 1)), far);
+    EXPECT_TRUE(std::isnan(problem.At(got, 20, 0)));
+    EXPECT_TRUE(std::isnan(problem.At(got, 580, 2)));
+  }
+}
 
 class FlashBackwardBits : public testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(Engines, FlashBackwardBits, testing::Bool());
