@@ -65,6 +65,10 @@ class Engine {
   // Refuses new requests from now on; waits until all accepted ones are done, at most `bound`, then ends the rest with UNAVAILABLE.
   virtual void Drain(absl::Duration bound) = 0;
 
+  // What the device draws now, in watts; to be repeated a few times a second. From the first call on, requests are given their part of each step's energy
+  // (Accounting::energy_joules). Without it their energy is not known.
+  virtual void SetPower(double watts) { (void)watts; }
+
   virtual const Catalog& catalog() const = 0;
 
   struct Load {

@@ -2,6 +2,7 @@
 #define PRECIS_RUNTIME_REQUEST_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -87,6 +88,7 @@ struct Accounting {
   int preemptions = 0;
   int64_t weights_bytes = 0;
   int chunks = 0;
+  std::optional<double> energy_joules;  // absent where the device's power is not known
 };
 
 struct Result {

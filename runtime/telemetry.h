@@ -49,6 +49,7 @@ struct GaugeSnapshot {
   int64_t kv_blocks_used = 0, kv_blocks_total = 0;
   int64_t kv_bytes_used = 0, kv_bytes_peak = 0;
   int64_t weights_bytes = 0;
+  int64_t host_pinned_bytes = 0;  // host memory that a GPU copies from and to
   int64_t activations_bytes = 0, activations_bytes_peak = 0;
   int64_t attention_workspace_bytes = 0, attention_workspace_bytes_peak = 0;
   // The part of each model and backend in the numbers above, where it is known; the rest is shown as not attributed.

@@ -96,6 +96,7 @@ void FillAccounting(const runtime::Accounting& from, precis::v1::Accounting* to)
   to->set_preemptions(from.preemptions);
   to->set_weights_bytes(from.weights_bytes);
   to->set_chunks(from.chunks);
+  if (from.energy_joules.has_value()) to->set_energy_joules(*from.energy_joules);
 }
 
 void FillCheckpoint(const runtime::Checkpoint& from, precis::v1::Checkpoint* to) {

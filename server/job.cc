@@ -101,6 +101,7 @@ absl::Status Job::Assign() {
   // Only assigned requests count for their arm; the others would blur its percentiles.
   if (chosen.reason == AssignmentReason::kAssigned) arm_labels_ = {chosen.experiment->name, chosen.arm->name};
   runtime_request_.labels = arm_labels_;
+  if (chosen.reason == AssignmentReason::kAssigned) runtime_request_.batch_group = BatchGroup(*chosen.experiment, *chosen.arm);
   if (chosen.experiment != nullptr) {
     core_->metrics->OnAssignment(chosen.experiment->name, chosen.arm == nullptr ? "none" : chosen.arm->name,
                                  AssignmentReasonName(chosen.reason));
@@ -231,6 +232,7 @@ Observation Observe(const runtime::Accounting& a) {
                 {OutcomeId::kQueueSeconds, absl::ToDoubleSeconds(a.queue)},
                 {OutcomeId::kPeakMemoryBytes, static_cast<double>(a.kv_cache_peak_bytes + a.attention_workspace_peak_bytes)},
                 {OutcomeId::kNewTokens, a.new_tokens}};
+  if (a.energy_joules.has_value()) out.values.emplace_back(OutcomeId::kEnergyJoules, *a.energy_joules);
   if (a.new_tokens > 1) out.values.emplace_back(OutcomeId::kTimePerOutputToken, absl::ToDoubleSeconds(a.decode) / (a.new_tokens - 1));
   return out;
 }
@@ -292,6 +294,7 @@ void Job::AddTrailingMetadata(grpc::CallbackServerContext* context) const {
                                StrCat(a.attention_workspace_peak_bytes()));
   context->AddTrailingMetadata("precis-weights-bytes", StrCat(a.weights_bytes()));
   AddNumber(context, "precis-preemptions", a.preemptions());
+  if (a.has_energy_joules()) AddNumber(context, "precis-energy-joules", a.energy_joules());
 }
 
 void Job::Log(const absl::StatusOr<runtime::Result>& result) {
@@ -328,6 +331,7 @@ void Job::Log(const absl::StatusOr<runtime::Result>& result) {
         .Add("kv_cache_peak_bytes", a.kv_cache_peak_bytes)
         .Add("attention_workspace_peak_bytes", a.attention_workspace_peak_bytes)
         .Add("preemptions", a.preemptions);
+    if (a.energy_joules.has_value()) fields.Add("energy_joules", *a.energy_joules);
   } else {
     fields.AddIfSet("error_id", wire_.error_id).Add("error", bug ? wire_.detail : wire_.status.error_message());
   }

@@ -11,6 +11,7 @@
 #include "nlohmann/json.hpp"
 #include "server/build_info.h"
 #include "server/experiment_service.h"
+#include "server/gpu_monitor.h"
 #include "server/grpc_server.h"
 #include "server/health.h"
 #include "server/reflection.h"
@@ -109,6 +110,7 @@ class ServerImpl : public Server {
     absl::StatusOr<std::unique_ptr<runtime::Engine>> engine = factory();
     if (!engine.ok()) return engine.status();
     engine_ = *std::move(engine);
+    WatchGpu();
     ReportModels();  // metrics of the warm-up need the device's name
     if (absl::Status s = WarmUp(engine_.get()); !s.ok()) return s;
     experiments_->SetCatalog(&engine_->catalog());
@@ -157,7 +159,23 @@ class ServerImpl : public Server {
     core_.shadow.Stop();
     core_.engine = nullptr;
     experiments_->SetCatalog(nullptr);
+    gpu_monitor_.reset();
     engine_.reset();
+  }
+
+  // One GPU serves all models of a process.
+  void WatchGpu() {
+    const std::string uuid(engine_->catalog().all_checkpoints()[0]->runner->gpu_uuid());
+    if (uuid.empty()) return;
+    absl::StatusOr<std::unique_ptr<kernels::Nvml>> nvml = kernels::Nvml::Open(uuid);
+    if (!nvml.ok()) {
+      log_->Log(LogLevel::kWarning, "no metrics of the GPU's memory, power and energy", LogFields().Add("reason", std::string(nvml.status().message())));
+      return;
+    }
+    gpu_monitor_ = std::make_unique<GpuMonitor>(*std::move(nvml), [this, uuid](const kernels::NvmlSample& sample, double watts) {
+      metrics_->OnGpu(uuid, sample);
+      if (watts >= 0) engine_->SetPower(watts);
+    });
   }
 
   void ReportModels() {
@@ -192,6 +210,7 @@ class ServerImpl : public Server {
   HealthService health_;
   // Destroyed last to first: the executors of core_ end after the gRPC server has.
   std::unique_ptr<runtime::Engine> engine_;
+  std::unique_ptr<GpuMonitor> gpu_monitor_;  // uses engine_
   ServerCore core_;
   SummarizerService service_;
   ExperimentService experiment_service_;

@@ -109,6 +109,7 @@ void ChunkedRequest::Account(const Accounting& piece) {
   accounting_.decode += piece.decode;
   accounting_.kv_block_seconds += piece.kv_block_seconds;
   accounting_.preemptions += piece.preemptions;
+  if (piece.energy_joules.has_value()) accounting_.energy_joules = accounting_.energy_joules.value_or(0) + *piece.energy_joules;
   accounting_.kv_cache_peak_bytes = std::max(accounting_.kv_cache_peak_bytes, piece.kv_cache_peak_bytes);
   accounting_.attention_workspace_peak_bytes =
       std::max(accounting_.attention_workspace_peak_bytes, piece.attention_workspace_peak_bytes);

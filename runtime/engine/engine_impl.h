@@ -38,6 +38,7 @@ class EngineImpl final : public Engine {
   absl::StatusOr<RequestId> Submit(Request request, RequestCallbacks callbacks) override;
   void Cancel(RequestId id) override;
   void Drain(absl::Duration bound) override;
+  void SetPower(double watts) override { executor_->SetPower(watts); }
   const Catalog& catalog() const override { return *catalog_; }
   Load load() const override;
 

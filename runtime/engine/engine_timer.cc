@@ -57,6 +57,7 @@ GaugeSnapshot EngineImpl::Gauges() const {
   snapshot.kv_bytes_peak = cache_.live_peak_bytes();
   for (const Checkpoint* checkpoint : catalog_->all_checkpoints()) {
     snapshot.weights_bytes += checkpoint->runner->weights_bytes();
+    snapshot.host_pinned_bytes += checkpoint->runner->host_pinned_bytes();
   }
   snapshot.activations_bytes = memory_.activations_bytes;
   snapshot.activations_bytes_peak = memory_.activations_bytes_peak;

@@ -30,6 +30,7 @@ Accounting AccountingOf(const Job& job, const Sequence& sequence, int64_t page_b
   accounting.kv_block_seconds = sequence.page_seconds;
   accounting.attention_workspace_peak_bytes = job.workspace_peak_bytes;
   accounting.preemptions = sequence.preemptions;
+  accounting.energy_joules = job.energy_joules;
   accounting.weights_bytes = job.choice.checkpoint->runner->weights_bytes();
   return accounting;
 }

@@ -44,6 +44,7 @@ struct Job {
   absl::Time first_token = absl::InfiniteFuture();
   absl::Time last_token;
   int64_t workspace_peak_bytes = 0;
+  std::optional<double> energy_joules;
   // Set when the engine ends it: what it is answered with instead of CANCELLED.
   absl::Status abort;
 };

@@ -64,7 +64,9 @@ absl::Status StepExecutor::Run(int pool, absl::Span<ExecutedRow> rows, const Eng
   if (!status.ok()) return status;
   for (size_t i = 0; i < rows.size(); ++i) rows[i].token = outputs_[i].token;
   Account(rows);
-  if (telemetry_ != nullptr) Report(rows, clock.Now() - start, timed);
+  const absl::Duration duration = clock.Now() - start;
+  AccountEnergy(rows, duration);
+  if (telemetry_ != nullptr) Report(rows, duration, timed);
   return absl::OkStatus();
 }
 
@@ -115,6 +117,16 @@ void StepExecutor::Account(absl::Span<ExecutedRow> rows) {
     }
   }
   memory_.workspace_bytes_peak = std::max(memory_.workspace_bytes_peak, memory_.workspace_bytes);
+}
+
+// An estimate: the step's energy is shared out by tokens, though a token of prefill reads less memory than one of decode.
+void StepExecutor::AccountEnergy(absl::Span<ExecutedRow> rows, absl::Duration duration) {
+  const double watts = power_watts_;
+  if (watts < 0) return;
+  int64_t tokens = 0;
+  for (const ExecutedRow& row : rows) tokens += row.row.count;
+  const double joules_per_token = watts * absl::ToDoubleSeconds(duration) / static_cast<double>(std::max<int64_t>(1, tokens));
+  for (ExecutedRow& row : rows) row.job->energy_joules = row.job->energy_joules.value_or(0) + joules_per_token * row.row.count;
 }
 
 void StepExecutor::Report(absl::Span<const ExecutedRow> rows, absl::Duration duration, bool timed) {

@@ -1,6 +1,7 @@
 #ifndef PRECIS_RUNTIME_ENGINE_STEP_EXECUTOR_H_
 #define PRECIS_RUNTIME_ENGINE_STEP_EXECUTOR_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -40,6 +41,9 @@ class StepExecutor {
     if (arenas_[pool] != nullptr) arenas_[pool]->Discard(page);
   }
 
+  // See Engine::SetPower. From any thread.
+  void SetPower(double watts) { power_watts_ = watts; }
+
   struct Memory {
     int64_t activations_bytes = 0, activations_bytes_peak = 0;
     int64_t workspace_bytes = 0, workspace_bytes_peak = 0;
@@ -51,6 +55,7 @@ class StepExecutor {
   void BuildRows(int pool, absl::Span<ExecutedRow> rows);
   void GiveLogits(int vocabulary, absl::Span<ExecutedRow> rows);
   void Account(absl::Span<ExecutedRow> rows);
+  void AccountEnergy(absl::Span<ExecutedRow> rows, absl::Duration duration);
   void Report(absl::Span<const ExecutedRow> rows, absl::Duration duration, bool timed);
 
   const Catalog& catalog_;
@@ -59,6 +64,7 @@ class StepExecutor {
   std::vector<KvMemory> memories_;
   Memory memory_;
   int64_t steps_ = 0;
+  std::atomic<double> power_watts_{-1};  // negative: not known
   // Of the current step; kept for their memory.
   std::vector<StepRow> step_rows_;
   std::vector<SamplingContext> contexts_;

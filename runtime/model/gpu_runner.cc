@@ -44,6 +44,8 @@ class GpuRunner : public ModelRunner {
   DType weights_dtype() const override { return dtype_; }
   int context_tokens() const override { return context_tokens_; }
   int64_t weights_bytes() const override { return weights_bytes_; }
+  int64_t host_pinned_bytes() const override { return memory_.pinned_bytes(); }
+  std::string_view gpu_uuid() const override { return device_->info().uuid; }
   int64_t parameters() const override { return parameters_; }
   int64_t page_bytes() const override { return page_bytes_; }
   int64_t ActivationBytes(int tokens, int sampled) const override {

@@ -77,6 +77,8 @@ class ModelRunner {
   virtual kernels::DType weights_dtype() const = 0;
   virtual int context_tokens() const = 0;  // n_positions, or the server's limit for ALiBi
   virtual int64_t weights_bytes() const = 0;
+  virtual int64_t host_pinned_bytes() const { return 0; }      // host memory that the device copies from and to; known once Reserve returned
+  virtual std::string_view gpu_uuid() const { return ""; }     // as NVML names the GPU; empty where there is none
   virtual int64_t parameters() const = 0;
   // Bytes of one page: keys and values of all layers, kPageTokens tokens. A multiple of 64.
   virtual int64_t page_bytes() const = 0;

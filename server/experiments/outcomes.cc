@@ -15,6 +15,7 @@ constexpr OutcomeInfo kInfo[kOutcomes] = {
     {"thumbs", false, 1, false, true, true, 0, 1},
     {"edit_ratio", false, -1, false, false, true, 0, 1},
     {"score", false, 1, false, false, true, -1e9, 1e9},
+    {"energy_joules", true, -1, true, false, false, 0, 0},
 };
 
 }  // namespace

@@ -20,8 +20,9 @@ enum class OutcomeId : uint8_t {
   kThumbs,
   kEditRatio,
   kScore,
+  kEnergyJoules,
 };
-inline constexpr int kOutcomes = 10;
+inline constexpr int kOutcomes = 11;
 
 struct OutcomeInfo {
   std::string_view name;

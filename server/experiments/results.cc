@@ -7,7 +7,7 @@
 namespace precis::server {
 namespace {
 
-constexpr uint64_t kVersion = 1;
+constexpr uint64_t kVersion = 2;
 constexpr uint64_t kMostArms = 64;
 constexpr uint64_t kMostCount = uint64_t{1} << 52;
 

@@ -24,6 +24,7 @@ EngineSeries::EngineSeries(Families* families) : families_(families) {
   };
   process_ = {.utilization = families_->gauge(MetricId::kKvCacheUtilization, {}),
               .weights = memory(MetricId::kMemoryBytes, "weights"),
+              .pinned = memory(MetricId::kMemoryBytes, "host_pinned"),
               .workspace = memory(MetricId::kMemoryBytes, "attention_workspace"),
               .activations = memory(MetricId::kMemoryBytes, "activations"),
               .kv_peak = memory(MetricId::kMemoryPeakBytes, "kv"),
@@ -113,6 +114,7 @@ void EngineSeries::Gauges(const GaugeSnapshot& snapshot) {
   const auto total = static_cast<double>(snapshot.kv_blocks_total);
   process_.utilization->Set(total > 0 ? static_cast<double>(snapshot.kv_blocks_used) / total : 0);
   process_.weights->Set(static_cast<double>(std::max<int64_t>(0, snapshot.weights_bytes - attributed_weights_)));
+  process_.pinned->Set(static_cast<double>(snapshot.host_pinned_bytes));
   process_.workspace->Set(static_cast<double>(snapshot.attention_workspace_bytes));
   process_.activations->Set(static_cast<double>(snapshot.activations_bytes));
   process_.kv_peak->Set(static_cast<double>(snapshot.kv_bytes_peak));

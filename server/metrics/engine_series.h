@@ -53,7 +53,7 @@ class EngineSeries {
     }
   };
   struct ProcessGauges {
-    prometheus::Gauge *utilization, *weights, *workspace, *activations, *kv_peak, *workspace_peak, *activations_peak;
+    prometheus::Gauge *utilization, *weights, *pinned, *workspace, *activations, *kv_peak, *workspace_peak, *activations_peak;
   };
 
   void ObservePhase(int phase, bool mixed, int rows, int tokens);

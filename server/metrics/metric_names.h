@@ -35,6 +35,7 @@ inline constexpr double kKernelBuckets[] = {.00001, .000025, .00005, .0001, .000
 inline constexpr double kShareBuckets[] = {.1, .2, .3, .4, .5, .6, .7, .8, .9, .95, .99, 1};
 inline constexpr double kRowsBuckets[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
 inline constexpr double kTokensBuckets[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
+inline constexpr double kEnergyBuckets[] = {.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000};
 // Powers of 4, 64 KiB to 16 GiB.
 inline constexpr double kMemoryBuckets[] = {65536.,    262144.,    1048576.,    4194304.,    16777216.,
                                             67108864., 268435456., 1073741824., 4294967296., 17179869184.};
@@ -73,6 +74,8 @@ struct MetricInfo {
     "Time from a request's first token until its last.")                                                              \
   X(RequestPeakMemory, "precis_request_peak_memory_bytes", kHistogram, kRequest, "", "bytes", kMemoryBuckets,         \
     "Largest KV cache plus attention workspace that a finished request held.")                                        \
+  X(RequestEnergy, "precis_request_energy_joules", kHistogram, kRequest, "", "joules", kEnergyBuckets,                \
+    "Estimate of a finished request's energy: its share, by tokens, of the GPU's power in its steps.")                \
   X(Requests, "precis_requests_total", kCounter, kRequest, "grpc_code finish_reason", "requests", kNoBuckets,         \
     "Calls answered, by gRPC code and by why the text ended.")                                                        \
   X(RequestsRejected, "precis_requests_rejected_total", kCounter, kRequest, "reason", "requests", kNoBuckets,         \
@@ -100,12 +103,22 @@ struct MetricInfo {
   X(RequestsWaiting, "precis_requests_waiting", kGauge, kBackend, "priority", "requests", kNoBuckets,                 \
     "Requests in the queue, by priority; backend none: not attributed.")                                              \
   X(MemoryBytes, "precis_memory_bytes", kGauge, kBackend, "kind", "bytes", kNoBuckets,                                \
-    "Memory in use: weights, kv, attention_workspace, activations; backend none: shared or not attributed.")          \
+    "Memory in use: weights, kv, attention_workspace, activations, host_pinned; backend none: shared or not attributed.")          \
   X(MemoryPeakBytes, "precis_memory_peak_bytes", kGauge, kBackend, "kind", "bytes", kNoBuckets,                       \
     "Largest memory in use since the start, by kind; a backend's attention_workspace is its own largest.")            \
   X(CacheConfigInfo, "precis_cache_config_info", kGauge, kProcess,                                                    \
     "model checkpoint device block_size num_blocks", "info", kNoBuckets,                                              \
     "KV cache of a loaded checkpoint: tokens in a block, blocks of the budget; always 1.")                            \
+  X(GpuMemoryUsed, "precis_gpu_memory_used_bytes", kGauge, kProcess, "gpu_uuid", "bytes", kNoBuckets,                 \
+    "Memory in use on the GPU, by all processes (NVML).")                                                             \
+  X(GpuMemoryTotal, "precis_gpu_memory_total_bytes", kGauge, kProcess, "gpu_uuid", "bytes", kNoBuckets,               \
+    "Memory of the GPU (NVML).")                                                                                      \
+  X(GpuPower, "precis_gpu_power_watts", kGauge, kProcess, "gpu_uuid", "watts", kNoBuckets,                            \
+    "Power that the GPU draws (NVML).")                                                                               \
+  X(GpuEnergy, "precis_gpu_energy_joules_total", kCounter, kProcess, "gpu_uuid", "joules", kNoBuckets,                \
+    "Energy that the GPU used since the server started to look (NVML).")                                              \
+  X(GpuUtilization, "precis_gpu_utilization_ratio", kGauge, kProcess, "gpu_uuid", "ratio", kNoBuckets,                \
+    "Share of the last moments in which a kernel ran on the GPU, 0 to 1 (NVML).")                                     \
   X(KvCacheUtilization, "precis_kv_cache_utilization_ratio", kGauge, kProcess, "", "ratio", kNoBuckets,               \
     "Share of the KV cache's blocks in use, 0 to 1.")                                                                 \
   X(BatchSize, "precis_batch_size", kHistogram, kProcess, "phase composition", "sequences", kRowsBuckets,             \

@@ -1,6 +1,7 @@
 #include "server/metrics/metrics.h"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -88,6 +89,7 @@ class MetricsImpl final : public Metrics {
     if (accounting.new_tokens > 1) {
       series->time_per_output_token()->Observe(Seconds(accounting.decode) / (accounting.new_tokens - 1));
     }
+    if (accounting.energy_joules.has_value()) series->energy()->Observe(*accounting.energy_joules);
     series->peak_memory()->Observe(
         static_cast<double>(accounting.kv_cache_peak_bytes + accounting.attention_workspace_peak_bytes));
   }
@@ -124,6 +126,18 @@ class MetricsImpl final : public Metrics {
   void OnModelLoaded(std::string_view model, std::string_view checkpoint, std::string_view device,
                      int64_t weights_bytes, int block_size, int64_t num_blocks) override {
     engine_.ModelLoaded(model, checkpoint, device, weights_bytes, block_size, num_blocks);
+  }
+
+  void OnGpu(std::string_view uuid, const kernels::NvmlSample& sample) override {
+    const prometheus::Labels labels = {{"gpu_uuid", CleanLabel(uuid)}};
+    gauge(MetricId::kGpuMemoryUsed, labels)->Set(static_cast<double>(sample.memory_used_bytes));
+    gauge(MetricId::kGpuMemoryTotal, labels)->Set(static_cast<double>(sample.memory_total_bytes));
+    if (sample.power_watts.has_value()) gauge(MetricId::kGpuPower, labels)->Set(*sample.power_watts);
+    if (sample.gpu_utilisation.has_value()) gauge(MetricId::kGpuUtilization, labels)->Set(*sample.gpu_utilisation);
+    if (!sample.energy_joules.has_value()) return;
+    const double before = gpu_joules_.exchange(*sample.energy_joules);
+    prometheus::Counter* energy = families_.counter(MetricId::kGpuEnergy, labels);
+    if (before >= 0 && *sample.energy_joules > before) energy->Increment(*sample.energy_joules - before);
   }
 
   void SetReady(bool ready) override { ready_->Set(ready); }
@@ -197,6 +211,7 @@ class MetricsImpl final : public Metrics {
   BoundedValues codes_{kMaxReasons}, finishes_{kMaxReasons}, stages_{kMaxReasons}, reject_reasons_{kMaxReasons},
       assignment_reasons_{kMaxReasons}, guardrails_{kMaxReasons}, reload_results_{kMaxReasons}, outcomes_{kMaxReasons},
       shadow_results_{kMaxReasons};
+  std::atomic<double> gpu_joules_{-1};  // the driver's counter when it was last read; negative: never
   prometheus::Gauge* const ready_;
   prometheus::Gauge* const draining_;
   prometheus::Gauge* const config_generation_;

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "absl/time/time.h"
+#include "kernels/gpu/nvml.h"
 #include "precis/v1/experiments.pb.h"
 #include "runtime/telemetry.h"
 
@@ -34,6 +35,8 @@ class Metrics : public runtime::Telemetry {
   // A checkpoint is loaded (cache_config_info, memory_bytes kind=weights).
   virtual void OnModelLoaded(std::string_view model, std::string_view checkpoint, std::string_view device,
                              int64_t weights_bytes, int block_size, int64_t num_blocks) = 0;
+  // What the driver says of the GPU that the models are on.
+  virtual void OnGpu(std::string_view uuid, const kernels::NvmlSample& sample) {}
   virtual void SetReady(bool ready) = 0;
   virtual void SetDraining(bool draining) = 0;
   virtual void SetConfigGeneration(uint64_t generation) = 0;

@@ -20,6 +20,7 @@ class RequestSeries {
   prometheus::Histogram* queue() { return Get(queue_, MetricId::kRequestQueue); }
   prometheus::Histogram* prefill() { return Get(prefill_, MetricId::kRequestPrefill); }
   prometheus::Histogram* decode() { return Get(decode_, MetricId::kRequestDecode); }
+  prometheus::Histogram* energy() { return Get(energy_, MetricId::kRequestEnergy); }
   prometheus::Histogram* peak_memory() { return Get(peak_memory_, MetricId::kRequestPeakMemory); }
   // `error_type` empty: the call succeeded, and the label is absent.
   prometheus::Histogram* duration(std::string_view error_type);
@@ -46,7 +47,7 @@ class RequestSeries {
   Families* const families_;
   const prometheus::Labels labels_;
   Lazy<prometheus::Histogram> time_to_first_token_, time_per_output_token_, inter_token_latency_, queue_, prefill_,
-      decode_, peak_memory_, duration_;
+      decode_, peak_memory_, energy_, duration_;
   Lazy<prometheus::Counter> prompt_tokens_, generation_tokens_, truncated_tokens_, preemptions_, prefix_queries_,
       prefix_hits_;
 };

@@ -142,6 +142,7 @@ absl::StatusOr<runtime::Result> FakeEngine::Answer(const runtime::Request& reque
   result.accounting.prompt_tokens = static_cast<int>(request.document.size());
   result.accounting.new_tokens = 3;
   result.accounting.prefill = absl::Milliseconds(2);
+  result.accounting.energy_joules = 0.25;
   return result;
 }
 

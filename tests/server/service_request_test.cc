@@ -26,6 +26,7 @@ TEST_F(ServiceTest, AnswersWithAccountingInReplyAndTrailers) {
   EXPECT_EQ(outcome.response.client_request_id(), "mine");
   EXPECT_EQ(outcome.response.assignment().reason(), precis::v1::ASSIGNMENT_REASON_FORCED);
   EXPECT_EQ(outcome.response.accounting().prompt_tokens(), 11);
+  EXPECT_EQ(outcome.response.accounting().energy_joules(), 0.25);
   EXPECT_EQ(Trailer(*outcome.context, "precis-prompt-tokens"), "11");
   EXPECT_EQ(Trailer(*outcome.context, "precis-prefill-seconds"), "0.002");
   EXPECT_EQ(Initial(*outcome.context, "precis-attention-backend"), "flash_alibi");

@@ -54,6 +54,30 @@ TEST_F(EngineTest, AnswersWithTextTokensAndAccounting) {
   EXPECT_EQ(cost.total, cost.time_to_first_token + cost.decode);
 }
 
+TEST_F(EngineTest, EnergyIsUnknownUntilPowerIs) {
+  Start();
+  EXPECT_EQ(Answer(Ask("A document."))->accounting.energy_joules, std::nullopt);
+  engine_->SetPower(200);
+  const auto result = Answer(Ask("Another document.", 40));
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_TRUE(result->accounting.energy_joules.has_value());
+  EXPECT_GT(*result->accounting.energy_joules, 0);
+  EXPECT_LE(*result->accounting.energy_joules, 200 * absl::ToDoubleSeconds(result->accounting.prefill + result->accounting.decode));
+}
+
+// Whoever shares steps shares their energy: together no more than the power times the time in which they ran.
+TEST_F(EngineTest, RequestsShareTheEnergyOfTheirSteps) {
+  Start();
+  engine_->SetPower(1000);
+  const absl::Time start = absl::Now();
+  std::vector<std::shared_ptr<Call>> calls;
+  for (int i = 0; i < 8; ++i) calls.push_back(Send(engine_.get(), Ask("Document " + std::to_string(i), 30)));
+  double joules = 0;
+  for (const auto& call : calls) joules += call->Wait()->accounting.energy_joules.value_or(-1e9);
+  EXPECT_GT(joules, 0);
+  EXPECT_LE(joules, 1000 * absl::ToDoubleSeconds(absl::Now() - start));
+}
+
 TEST_F(EngineTest, TellsTelemetryEverythingOnce) {
   Start();
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(Answer(Ask("The same document, of more than sixteen bytes.", 5)).ok());

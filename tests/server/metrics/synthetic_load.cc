@@ -86,6 +86,7 @@ void SyntheticLoad::Finish(const Job& job) {
   accounting.new_tokens = job.produced;
   accounting.decode = job.age - job.first_token;
   accounting.kv_cache_peak_bytes = (job.prompt_tokens + job.produced) * kKvBytesPerToken;
+  accounting.energy_joules = 0.01 * (job.prompt_tokens + job.produced);
   accounting.attention_workspace_peak_bytes = job.backend->workspace_bytes * job.prompt_tokens / 900;
   const runtime::RequestLabels labels = LabelsOf(job);
   if (cancelled) {
@@ -203,8 +204,21 @@ void SyntheticLoad::TellExperiment() {
   ++told_;
 }
 
+void SyntheticLoad::TellGpu() {
+  kernels::NvmlSample sample;
+  sample.memory_used_bytes = int64_t{4} << 30;
+  sample.memory_total_bytes = int64_t{80} << 30;
+  sample.power_watts = 180 + 40 * Jitter(0.1);
+  sample.energy_joules = 220 * absl::ToDoubleSeconds(time_);
+  sample.gpu_utilisation = 0.6;
+  metrics_->OnGpu("GPU-5e1b7a52-demo", sample);
+}
+
 void SyntheticLoad::Advance(absl::Duration step) {
-  if (absl::ToInt64Seconds(time_) != absl::ToInt64Seconds(time_ + step)) TellExperiment();
+  if (absl::ToInt64Seconds(time_) != absl::ToInt64Seconds(time_ + step)) {
+    TellExperiment();
+    TellGpu();
+  }
   time_ += step;
   for (Job& job : waiting_) job.age += step;
   for (Job& job : running_) job.age += step;

@@ -43,6 +43,7 @@ class SyntheticLoad {
 
   runtime::RequestLabels LabelsOf(const Job& job) const;
   void TellExperiment();
+  void TellGpu();
   void Arrive(absl::Duration step);
   void Schedule();
   void Generate(absl::Duration step);

@@ -62,7 +62,8 @@ def to_summary(response: pb.SummarizeResponse) -> types.Summary:
         checkpoint=response.checkpoint,
         assignment=_same_fields(types.Assignment, response.assignment,
                                 reason=reason.removeprefix("ASSIGNMENT_REASON_").lower()),
-        accounting=_same_fields(types.Accounting, response.accounting),
+        accounting=_same_fields(types.Accounting, response.accounting,
+                                energy_joules=response.accounting.energy_joules if response.accounting.HasField("energy_joules") else None),
         client_request_id=response.client_request_id,
         request_id=response.request_id,
     )

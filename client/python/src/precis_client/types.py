@@ -73,6 +73,7 @@ class Accounting:
     preemptions: int
     weights_bytes: int
     chunks: int = 0
+    energy_joules: float | None = None  # an estimate; where the server knows its GPU's power
 
 
 @dataclass(frozen=True)
