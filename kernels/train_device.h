@@ -30,6 +30,7 @@ struct ProductArgs {
   int64_t c_stride = 0;
   bool accumulate = false;      // c (f32) is added to; no bias
   const float* bias = nullptr;  // [n] or null
+  const void* bias_bf16 = nullptr;  // the same rounded, or null: a device may add this one where T is bf16
   GpuType type = GpuType::kF32;
   int m = 0, n = 0, k = 0;
 };

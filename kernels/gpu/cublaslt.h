@@ -23,7 +23,7 @@ struct Heuristic {
 
 inline constexpr int kTypeF32 = 0, kTypeBf16 = 14;
 inline constexpr int kComputeF32 = 68;
-inline constexpr int kDescTransA = 3, kDescEpilogue = 7, kDescBiasPointer = 8, kDescBiasType = 26;
+inline constexpr int kDescTransA = 3, kDescTransB = 4, kDescEpilogue = 7, kDescBiasPointer = 8, kDescBiasType = 26;
 inline constexpr int kEpilogueDefault = 1, kEpilogueBias = 4, kEpilogueGeluBias = 36;
 inline constexpr int kPreferenceMaxWorkspace = 1;
 

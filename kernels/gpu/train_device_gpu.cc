@@ -1,5 +1,6 @@
 // Training on a GpuDevice: the kernels of kernels/backward, and for the forward pass those of inference. Attention's forward pass reads a paged cache: one layer's
-// keys and values are written into pages that all layers use in turn. Products' gradients go through transposes to the one form that the GPU's product has.
+// keys and values are written into pages that all layers use in turn. Products go to cuBLASLt; without it, or in f32, their gradients go through transposes to the one
+// form that our own product has.
 
 #include <algorithm>
 #include <cstring>
@@ -8,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/attention.h"
+#include "kernels/gpu/product_library.h"
 #include "kernels/train_device.h"
 
 namespace precis::kernels {
@@ -108,6 +110,7 @@ class GpuTrainDevice : public TrainDevice {
     if (memory.ok()) *buffer = {*memory, bytes};
     return buffer->data;
   }
+  bool ProductByLibrary(const ProductArgs& p);
   // x [rows][columns] as [columns][rows padded to 8 with zeros].
   const void* Transposed(const void* x, int64_t stride, int rows, int columns, int padded, GpuType type, Buffer* to);
   template <class Number>
@@ -166,7 +169,17 @@ const void* GpuTrainDevice::Transposed(const void* x, int64_t stride, int rows, 
   return y;
 }
 
+bool GpuTrainDevice::ProductByLibrary(const ProductArgs& p) {
+  if (device_->kind() != "cuda" || p.type != GpuType::kBf16) return false;
+  bool failed = false;
+  void* workspace = Grow(&workspace_, kProductWorkspaceBytes);
+  const bool taken = status_.ok() && LibraryProduct(p, workspace, stream_, &failed);
+  if (failed) Keep(absl::InternalError(absl::StrCat("cuBLASLt refused a product of ", p.m, " x ", p.n, " x ", p.k)));
+  return taken;
+}
+
 void GpuTrainDevice::Product(const ProductArgs& p) {
+  if (ProductByLibrary(p)) return;
   GemmArgs g = {};
   // Depth is padded with zeros to what the tensor cores take, where both operands have room for it.
   const int padded = RoundTo8(p.k);
@@ -214,7 +227,9 @@ void GpuTrainDevice::AttentionForward(const TrainAttentionArgs& a) {
   g.scale = a.scale;
   g.alibi_slopes = a.alibi_slopes;
   g.mode = GemmMode::kFast;
-  ops_.flash_prefill(g, stream_);
+  g.workspace_bytes = ops_.flash_prefill_workspace_bytes(a.heads, a.head_dim, sequences_, longest_, longest_, a.alibi_slopes != nullptr);
+  g.workspace = Grow(&workspace_, g.workspace_bytes);
+  if (status_.ok()) ops_.flash_prefill(g, stream_);
 }
 
 void GpuTrainDevice::AttentionBackward(const TrainAttentionArgs& a) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "runtime/sampling/philox.h"
 
@@ -101,6 +102,28 @@ Batch BatchStream::Next() {
     AddDocument(*documents_, document, options_, &batch);
     ++position_.index;
   }
+}
+
+BatchesAhead::BatchesAhead(const Documents* documents, const BatchOptions& options, DataPosition position)
+    : stream_(documents, options, position), position_(stream_.position()), epochs_(stream_.epochs()) {
+  MakeNext();
+}
+
+void BatchesAhead::MakeNext() {
+  next_ = std::async(std::launch::async, [this] {
+    Made made = {.batch = stream_.Next(), .position = {}, .epochs = 0};
+    made.position = stream_.position();
+    made.epochs = stream_.epochs();
+    return made;
+  });
+}
+
+Batch BatchesAhead::Next() {
+  Made made = next_.get();
+  position_ = made.position;
+  epochs_ = made.epochs;
+  MakeNext();
+  return std::move(made.batch);
 }
 
 std::vector<Batch> BatchesInOrder(const Documents& documents, const BatchOptions& options) {

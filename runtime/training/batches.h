@@ -2,6 +2,7 @@
 #define PRECIS_RUNTIME_TRAINING_BATCHES_H_
 
 #include <cstdint>
+#include <future>
 #include <vector>
 
 #include "runtime/training/batch.h"
@@ -42,6 +43,28 @@ class BatchStream {
   const BatchOptions options_;
   DataPosition position_;
   std::vector<int64_t> order_;
+};
+
+// A BatchStream whose next batch is made by another thread while the caller works with this one. Not thread-safe.
+class BatchesAhead {
+ public:
+  BatchesAhead(const Documents* documents, const BatchOptions& options, DataPosition position);
+  Batch Next();
+  // After the batch that Next gave last.
+  DataPosition position() const { return position_; }
+  double epochs() const { return epochs_; }
+
+ private:
+  struct Made {
+    Batch batch;
+    DataPosition position;
+    double epochs = 0;
+  };
+  void MakeNext();
+  BatchStream stream_;
+  DataPosition position_;
+  double epochs_;
+  std::future<Made> next_;  // the last member: its end waits for the thread, which uses the stream
 };
 
 // All documents in order, for evaluation.

@@ -10,7 +10,8 @@ namespace {
 
 using kernels::GpuType;
 
-constexpr int kLogitRows = 1024;  // of which logits are in memory at a time
+// Rows of which logits are in memory at a time. A GPU takes more: each block of rows is a few launches, and wants to fill the device.
+constexpr int64_t kLogitRows = 1024, kMostLogitRowsOfGpu = 16384, kLogitBytesOfGpu = int64_t{256} << 20;
 
 }  // namespace
 
@@ -72,7 +73,9 @@ absl::Status TrainModel::Reserve() {
   for (void** narrow : {&normed_, &delta_, &d_narrow_, &d_t_}) PRECIS_TRY(Take(TBytes(rows * width_), narrow));
   PRECIS_TRY(Take(TBytes(rows * inner_), &activated_));
   PRECIS_TRY(Take(TBytes(rows * std::max(inner_, 3 * width_)), &d_wide_));
-  logit_rows_ = static_cast<int>(std::min<int64_t>(rows, kLogitRows));
+  int64_t logit_rows = kLogitRows;
+  if (device_->kind() == "cuda") logit_rows = std::clamp(kLogitBytesOfGpu / TBytes(vocab_stride_) / 1024 * 1024, kLogitRows, kMostLogitRowsOfGpu);
+  logit_rows_ = static_cast<int>(std::min(rows, logit_rows));
   PRECIS_TRY(Take(TBytes(int64_t{logit_rows_} * vocab_stride_), &logits_));
   for (float** values : {&loss_, &loss_weights_}) PRECIS_TRY(TakeAs(rows * 4, values));
   for (int32_t** values : {&tokens_, &positions_, &targets_, &token_rows_, &token_end_, &token_id_, &position_rows_, &position_end_, &position_id_}) {

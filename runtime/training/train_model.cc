@@ -77,8 +77,8 @@ void TrainModel::RunLayer(int i, uint64_t use, bool training, bool with_output) 
   const Layer& layer = layers_[i];
   const Weights w = LayerWeights(i);
   const auto linear = [&](const void* x, const void* weights, const float* bias, void* y, int out, int in) {
-    device_->Product({.a = x, .a_stride = in, .b = weights, .b_stride = in, .b_transposed = true, .c = y, .c_stride = out, .bias = bias, .type = type_,
-                      .m = rows_, .n = out, .k = in});
+    device_->Product({.a = x, .a_stride = in, .b = weights, .b_stride = in, .b_transposed = true, .c = y, .c_stride = out, .bias = bias,
+                      .bias_bf16 = options_.bf16 ? Working(bias - master_) : nullptr, .type = type_, .m = rows_, .n = out, .k = in});
   };
   const auto drop = [&](int place) {
     if (!training || options_.dropout == 0) return;

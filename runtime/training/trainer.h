@@ -48,7 +48,7 @@ class Trainer {
   Documents documents_, held_out_;
   std::unique_ptr<kernels::TrainDevice> device_;
   std::unique_ptr<TrainModel> model_;
-  std::unique_ptr<BatchStream> stream_;
+  std::unique_ptr<BatchesAhead> stream_;
   std::unique_ptr<CheckpointFolder> folder_;
   std::unique_ptr<MetricsFiles> metrics_;
   ScheduleOptions schedule_;
