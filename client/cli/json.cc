@@ -67,7 +67,8 @@ Json MessageToJson(const Message& message) {
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor* field = message.GetDescriptor()->field(i);
     if (!field->is_repeated()) {
-      json[field->name()] = FieldToJson(message, field, -1);
+      const bool absent = field->has_optional_keyword() && !message.GetReflection()->HasField(message, field);
+      json[field->name()] = absent ? Json() : FieldToJson(message, field, -1);
       continue;
     }
     Json array = Json::array();

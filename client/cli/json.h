@@ -11,7 +11,7 @@ namespace precis::cli {
 
 using Json = nlohmann::ordered_json;
 
-// Every field under its name in the proto, defaults included; 64-bit integers are numbers; enums are lower-case
+// Every field under its name in the proto, defaults included, optional ones that are not set as null; 64-bit integers are numbers; enums are lower-case
 // names without their prefix (FINISH_REASON_END_OF_TEXT: "end_of_text").
 Json MessageToJson(const google::protobuf::Message& message);
 

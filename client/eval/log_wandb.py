@@ -18,7 +18,8 @@ def scores_of(results):
     for group, systems in results["quality"].items():
         for system, scores in systems.items():
             for metric, value in scores["metrics"].items():
-                found[f"quality/{group}/{system}/{metric}"] = value["value"]
+                if value["value"] is not None:  # a share of names where there are none
+                    found[f"quality/{group}/{system}/{metric}"] = value["value"]
     for backend, costs in results["efficiency"].items():
         for measure, value in costs.items():
             if isinstance(value, dict) and "p50" in value:
@@ -34,7 +35,7 @@ def scores_of(results):
 
 
 def tables_of(results):
-    metrics = [(group, system, metric, value["value"], *value["interval"]) for group, systems in results["quality"].items()
+    metrics = [(group, system, metric, value["value"], *(value["interval"] or (None, None))) for group, systems in results["quality"].items()
                for system, scores in systems.items() for metric, value in scores["metrics"].items()]
     points = [(backend, p["prompt_tokens"], p["prefill_seconds"], p["attention_workspace_bytes"], p["kv_cache_bytes"])
               for backend, lengths in results["lengths"].items() for p in lengths["points"]]

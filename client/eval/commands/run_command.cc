@@ -41,6 +41,24 @@ absl::Status ParseList(const char* flag, const std::string& text, Parse parse, s
   return absl::OkStatus();
 }
 
+// "flash+num-beams=4+length-penalty=2": the backend, and flags of this command that hold for this contender alone.
+absl::StatusOr<Contender> ParseContender(const std::string& name, cli::RequestFlags flags) {
+  const std::vector<std::string> parts = absl::StrSplit(name, '+');
+  CLI::App app;
+  flags.AddTo(&app);
+  for (const char* not_here : {"--backend", "--unit-id", "--client-request-id"}) app.remove_option(app.get_option(not_here));
+  std::vector<std::string> arguments;
+  for (auto part = parts.rbegin(); part + 1 != parts.rend(); ++part) arguments.push_back("--" + *part);  // CLI11 takes them from the last to the first
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    return absl::InvalidArgumentError(absl::StrCat("--backends: '", name, "': ", error.what(), "; expected a backend and, behind +, options of a request without their dashes, such as "
+                                                   "flash+num-beams=4+length-penalty=2 or flash_alibi+too-long=chunk"));
+  }
+  flags.backend = parts[0];
+  return Contender{name, flags.ToRequest()};
+}
+
 void AddDataFlags(RunCommand* command, CLI::App* app) {
   const std::string group = "Data";
   DatasetOptions* const data = &command->options.data;
@@ -69,7 +87,9 @@ void AddMeasurementFlags(RunCommand* command, CLI::App* app) {
 
 void RunCommand::AddTo(CLI::App* app) {
   options.cache = DefaultCache();
-  app->add_option("--backends", backends, "Separated by commas, see `precis backends` [all that the server's models serve]");
+  app->add_option("--backends", backends,
+                  "What to compare, separated by commas: backends (see `precis backends`), each with options of its own where wanted: flash,flash+num-beams=4,flash+too-long=chunk "
+                  "[all that the server's models serve]");
   app->add_option("--out", options.out, "Folder of the run; one that holds a part of the same run is gone on with")->required();
   app->add_flag("--fresh", options.fresh, "Throw away what the folder holds");
   app->add_option("--cache", options.cache, "Folder of answers of earlier runs")->capture_default_str();
@@ -85,6 +105,7 @@ void RunCommand::AddTo(CLI::App* app) {
   app->footer("Examples:\n"
               "  precis-eval run --server=127.0.0.1:50051 --data=test.parquet --sample=500 --backends=standard,flash,flash_alibi --out=study\n"
               "  precis-eval run --data=cnn/stories --data=dailymail/stories --out=study --no-repeat-ngram=3 --min-new-tokens=35 --max-new-tokens=110\n"
+              "  precis-eval run --data=test.parquet --backends=flash,flash+num-beams=4+early-stopping=true,flash+too-long=chunk --out=decoding\n"
               "  precis-eval report study\n\n"
               "A run that was stopped goes on with the same command. Answers are kept by server build, checkpoint, options and document; those from\n"
               "the cache count for quality only, never for latency or memory.");
@@ -96,8 +117,15 @@ absl::StatusOr<RunOptions> RunCommand::ToOptions() {
   options.connection = *std::move(resolved);
   options.deadline = connection.Deadline();
   options.prototype = request.ToRequest();
-  options.backends.clear();
-  if (!backends.empty()) options.backends = absl::StrSplit(backends, ',');
+  options.contenders.clear();
+  for (const absl::string_view name : absl::StrSplit(backends, ',', absl::SkipEmpty())) {
+    auto contender = ParseContender(std::string(name), request);
+    if (!contender.ok()) return contender.status();
+    for (const Contender& other : options.contenders) {
+      if (other.name == contender->name) return absl::InvalidArgumentError(absl::StrCat("--backends: '", other.name, "' is given twice"));
+    }
+    options.contenders.push_back(*std::move(contender));
+  }
   if (no_cache) options.cache.clear();
   absl::Status status = ParseList("--lengths", lengths, [](absl::string_view text, int* value) { return absl::SimpleAtoi(text, value); }, &options.lengths);
   status.Update(ParseList("--rates", rates, [](absl::string_view text, double* value) { return absl::SimpleAtod(text, value); }, &options.rates));

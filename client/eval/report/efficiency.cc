@@ -14,7 +14,7 @@ std::optional<double> PerToken(const Answer& answer) {
 }
 
 std::optional<double> Energy(const Answer& answer) {
-  return answer.accounting.contains("energy_joules") ? std::optional(answer.Cost("energy_joules")) : std::nullopt;
+  return answer.accounting.contains("energy_joules") && answer.accounting["energy_joules"].is_number() ? std::optional(answer.Cost("energy_joules")) : std::nullopt;
 }
 
 std::vector<const Answer*> Measured(const Study& study, const std::string& backend, const std::string& phase) {

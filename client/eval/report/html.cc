@@ -128,6 +128,8 @@ std::string Facts(const Json& results) {
   }
   fact("Options", configuration["options"].dump());
   fact("Concurrency", configuration["concurrency"].dump() + " requests, one backend at a time in blocks, in random order");
+  const bool energy = std::any_of(results["efficiency"].begin(), results["efficiency"].end(), [](const Json& json) { return json.contains("energy_joules"); });
+  fact("Energy", energy ? "as the server reports it for each request" : "not reported: the server does not know what its device draws");
   fact("Data", absl::StrCat(run["data"]["paths"].dump(), ": ", run["data"]["rows"].dump(), " rows read, ", run["data"]["bad_rows"].dump(), " bad ones left out, ",
                             run["data"]["documents"].dump(), " documents taken (sample seed ", run["data"]["sample_seed"].dump(), ")"));
   fact("Client's machine", run["client_machine"].dump());

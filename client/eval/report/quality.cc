@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "absl/strings/str_cat.h"
 #include "client/eval/score/summary_json.h"
 
 namespace precis::eval {
@@ -121,6 +122,10 @@ Json QualityJson(const Study& study, const Scored& scored, const AnalysisOptions
         const Sample sample = metric.sample(pointers);
         const Interval interval = BootstrapInterval(sample, options.level, options.replicates, options.seed);
         scores["metrics"][metric.key] = {{"value", sample.Score() * metric.scale}, {"interval", {interval.low * metric.scale, interval.high * metric.scale}}};
+        const Json& faithfulness = scores.contains("faithfulness") ? scores["faithfulness"] : Json::object();
+        for (const char* kind : {"numbers", "names"}) {  // a share of nothing is no number
+          if (metric.key == absl::StrCat(kind, "_unsupported") && faithfulness.value(kind, 0) == 0) scores["metrics"][metric.key] = {{"value", nullptr}, {"interval", nullptr}};
+        }
       }
       scores["baseline"] = system.baseline;
       quality[group][system.name] = std::move(scores);

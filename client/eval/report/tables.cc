@@ -26,17 +26,20 @@ void AddQualityTables(const Json& results, std::vector<TextTable>* tables) {
     const std::string of = group == "all" ? "" : absl::StrCat(", ", group);
     TextTable overlap{.caption = absl::StrFormat("Quality%s: n = %d documents, mean F (ROUGE, 0 to 100) or corpus score, [95%% interval]", of, n), .header = {"system"}};
     TextTable style{.caption = absl::StrFormat("Style and faithfulness%s: n = %d documents, [95%% interval]", of, n), .header = {"system"}};
+    bool no_names = false;
     const auto is_overlap = [](const Metric& metric) { return metric.better > 0; };
     for (const Metric& metric : Metrics()) (is_overlap(metric) ? overlap : style).header.push_back(metric.label);
     for (const auto& [name, scores] : systems.items()) {
       std::vector<std::string> row = {name}, style_row = {name};
       for (const Metric& metric : Metrics()) {
         const Json& found = scores["metrics"][metric.key];
-        (is_overlap(metric) ? row : style_row).push_back(WithInterval(found["value"].get<double>(), found["interval"], "%.2f"));
+        (is_overlap(metric) ? row : style_row).push_back(found["value"].is_null() ? "none found" : WithInterval(found["value"].get<double>(), found["interval"], "%.2f"));
+        no_names = no_names || (found["value"].is_null() && std::string_view(metric.key) == "names_unsupported");
       }
       overlap.rows.push_back(std::move(row));
       style.rows.push_back(std::move(style_row));
     }
+    if (no_names) absl::StrAppend(&style.caption, "; names are recognised by their capital letters, so none are found in lower-case text");
     tables->push_back(std::move(overlap));
     tables->push_back(std::move(style));
   }

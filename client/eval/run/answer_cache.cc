@@ -9,7 +9,7 @@ namespace precis::eval {
 
 std::string AnswerCache::Key(const std::string& document) { return Fingerprint().Add(document).Hex(); }
 
-absl::Status AnswerCache::OpenBackend(const std::string& backend, const std::string& configuration) {
+absl::Status AnswerCache::Open(const std::string& contender, const std::string& backend, const std::string& configuration) {
   if (folder_.empty()) return absl::OkStatus();
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
@@ -18,7 +18,7 @@ absl::Status AnswerCache::OpenBackend(const std::string& backend, const std::str
   auto journal = Journal::Open(absl::StrCat(folder_, "/", backend, "-", Fingerprint().Add(configuration).Hex(), ".jsonl"), &lines);
   if (!journal.ok()) return journal.status();
   absl::MutexLock lock(&mutex_);
-  Shelf& shelf = shelves_[backend];
+  Shelf& shelf = shelves_[contender];
   shelf.journal = *std::move(journal);
   for (const Json& line : lines) {
     auto answer = AnswerFromJson(line);
@@ -27,9 +27,9 @@ absl::Status AnswerCache::OpenBackend(const std::string& backend, const std::str
   return absl::OkStatus();
 }
 
-std::optional<Answer> AnswerCache::Find(const std::string& backend, const std::string& document) const {
+std::optional<Answer> AnswerCache::Find(const std::string& contender, const std::string& document) const {
   absl::MutexLock lock(&mutex_);
-  const auto shelf = shelves_.find(backend);
+  const auto shelf = shelves_.find(contender);
   if (shelf == shelves_.end()) return std::nullopt;
   const auto found = shelf->second.answers.find(Key(document));
   return found == shelf->second.answers.end() ? std::nullopt : std::optional(found->second);

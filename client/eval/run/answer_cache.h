@@ -20,9 +20,10 @@ class AnswerCache {
   // An empty folder: no cache.
   explicit AnswerCache(std::string folder) : folder_(std::move(folder)) {}
 
-  // Opens the journal of a backend (an error leaves that backend without a cache); `configuration` is what besides the document decides about its answers.
-  absl::Status OpenBackend(const std::string& backend, const std::string& configuration);
-  std::optional<Answer> Find(const std::string& backend, const std::string& document) const;
+  // Opens the journal of a contender (an error leaves it without a cache); `configuration` is what besides the document decides about its answers, `backend` begins the
+  // file's name.
+  absl::Status Open(const std::string& contender, const std::string& backend, const std::string& configuration);
+  std::optional<Answer> Find(const std::string& contender, const std::string& document) const;
   void Add(const std::string& document, const Answer& answer);
 
  private:

@@ -1,6 +1,7 @@
 // The phases of a run: which requests are sent, in which order and when.
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -21,12 +22,13 @@ absl::Status Runner::RunDocuments() {
   std::vector<std::vector<Task>> blocks;
   int64_t left = 0;
   for (int64_t begin = 0; begin < count; begin += block_size) {
-    std::vector<std::string> turns = backends_;
+    std::vector<const Contender*> turns;
+    for (const Contender& contender : contenders_) turns.push_back(&contender);
     random.Shuffle(&turns);
-    for (const std::string& backend : turns) {
+    for (const Contender* contender : turns) {
       std::vector<Task> block;
       for (int64_t i = begin; i < std::min(begin + block_size, count); ++i) {
-        Task task{order[i], backend, "documents", &dataset_.documents[order[i]].text};
+        Task task{order[i], contender, "documents", &dataset_.documents[order[i]].text};
         if (!Done(task)) block.push_back(std::move(task));
       }
       left += static_cast<int64_t>(block.size());
@@ -57,7 +59,7 @@ absl::Status Runner::RunDocuments() {
     if (cached > 0 || *interrupted_ || static_cast<int>(block.size()) < options_.concurrency) continue;
     Json documents = Json::array();
     for (const Task& task : block) documents.push_back(task.document);
-    const absl::Status written = journal_->Append({{"block", block[0].backend}, {"seconds", seconds}, {"documents", documents}});
+    const absl::Status written = journal_->Append({{"block", block[0].contender->name}, {"seconds", seconds}, {"documents", documents}});
     if (!written.ok()) return written;
   }
   return absl::OkStatus();
@@ -82,9 +84,11 @@ absl::Status Runner::RunLengths() {
       const uint64_t offset = random.Below(words.size());
       for (int i = 0; i < length; ++i) piece.push_back(words[(offset + i) % words.size()]);
       texts.push_back(std::make_unique<std::string>(absl::StrJoin(piece, " ", [](std::string* out, std::string_view word) { *out += word; })));
-      for (const std::string& backend : backends_) {
-        Task task{static_cast<int64_t>(length) * 1000 + repeat, backend, "lengths", texts.back().get()};
-        if (!Done(task)) tasks.push_back(std::move(task));
+      std::set<std::string> seen;  // how a summary is chosen does not change a prompt's cost
+      for (const Contender& contender : contenders_) {
+        Task task{static_cast<int64_t>(length) * 1000 + repeat, &contender, "lengths", texts.back().get()};
+        const bool first = seen.insert(contender.prototype.model() + "/" + contender.prototype.attention_backend()).second;
+        if (first && !Done(task)) tasks.push_back(std::move(task));
       }
     }
   }
@@ -97,10 +101,10 @@ absl::Status Runner::RunOpenLoop(double rate) {
   const std::string phase = absl::StrFormat("open %g/s", rate);
   Random random(options_.order_seed + 2);
   std::vector<Task> tasks;
-  for (const std::string& backend : backends_) {
+  for (const Contender& contender : contenders_) {
     for (int i = 0; i < options_.open_loop_requests; ++i) {
       const int64_t document = static_cast<int64_t>(random.Below(dataset_.documents.size()));
-      tasks.push_back({static_cast<int64_t>(i) * 1'000'000'000 + document, backend, phase, &dataset_.documents[document].text});
+      tasks.push_back({static_cast<int64_t>(i) * 1'000'000'000 + document, &contender, phase, &dataset_.documents[document].text});
     }
   }
   random.Shuffle(&tasks);

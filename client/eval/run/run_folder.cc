@@ -42,11 +42,13 @@ Json Runner::OptionsJson(const v1::SummarizeRequest& prototype) {
 }
 
 Json Runner::Configuration() const {
+  Json names = Json::array();
+  for (const Contender& contender : contenders_) names.push_back(contender.name);
   return {{"server_build", server_.backends.server_build()},
           {"device", server_.backends.device()},
           {"models", cli::MessageToJson(server_.models)["models"]},
           {"data", dataset_.hash},
-          {"backends", backends_},
+          {"backends", names},
           {"options", OptionsJson(options_.prototype)},
           {"concurrency", options_.concurrency},
           {"lengths", options_.lengths},

@@ -10,12 +10,18 @@
 
 namespace precis::eval {
 
+// What is compared: a backend, with options of its own if wanted. The name stands for it everywhere: in journals, tables and charts.
+struct Contender {
+  std::string name;                // "flash", "flash+num-beams=4"
+  v1::SummarizeRequest prototype;  // all but the document
+};
+
 struct RunOptions {
   DatasetOptions data;
   client::ConnectionOptions connection;
   absl::Duration deadline = absl::Seconds(60);  // of each request
-  v1::SummarizeRequest prototype;               // all but document and backend
-  std::vector<std::string> backends;            // empty: all that the server's models serve
+  v1::SummarizeRequest prototype;               // what contenders have in common; all but document and backend
+  std::vector<Contender> contenders;            // names differ; empty: each backend that the server's models serve, with `prototype`
   std::string out;                              // the run's folder
   std::string cache;                            // the answer cache's folder; empty: none
   bool fresh = false;                           // forget what `out` holds

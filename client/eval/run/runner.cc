@@ -26,8 +26,14 @@ absl::Status Runner::Prepare() {
   auto server = AskServer(client_.get());
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
-  backends_ = options_.backends.empty() ? server_.Served() : options_.backends;
-  if (backends_.empty()) return absl::InvalidArgumentError("no model of the server serves any backend");
+  contenders_ = options_.contenders;
+  if (contenders_.empty()) {
+    for (const std::string& backend : server_.Served()) {
+      contenders_.push_back({backend, options_.prototype});
+      contenders_.back().prototype.set_attention_backend(backend);
+    }
+  }
+  if (contenders_.empty()) return absl::InvalidArgumentError("no model of the server serves any backend");
   auto dataset = ReadDataset(options_.data);
   if (!dataset.ok()) return dataset.status();
   dataset_ = *std::move(dataset);
@@ -38,16 +44,15 @@ absl::Status Runner::Prepare() {
 }
 
 Answer Runner::Ask(const Task& task, absl::Time intended) const {
-  v1::SummarizeRequest request = options_.prototype;
+  v1::SummarizeRequest request = task.contender->prototype;
   request.set_document(*task.text);
-  request.set_attention_backend(task.backend);
   request.set_client_request_id(absl::StrCat("eval-", task.phase, "-", task.document));
   if (task.phase == "lengths") {  // what is measured is the prompt
     request.mutable_options()->set_max_new_tokens(4);
     request.mutable_options()->clear_min_new_tokens();
     request.set_too_long(v1::TOO_LONG_REJECT);
   }
-  Answer answer{.document = task.document, .backend = task.backend, .phase = task.phase};
+  Answer answer{.document = task.document, .backend = task.contender->name, .phase = task.phase};
   absl::Time first = absl::InfiniteFuture();
   const auto response = client_->StreamSummarize(
       request,
@@ -72,23 +77,23 @@ Answer Runner::Ask(const Task& task, absl::Time intended) const {
 }
 
 absl::Status Runner::WarmUp() {
-  for (const std::string& backend : backends_) {
+  for (const Contender& contender : contenders_) {
     Answer answer;
     for (int i = 0; i < std::max(1, options_.warmup); ++i) {
       const auto& documents = dataset_.documents;
       // A document that the server refuses for its size says nothing about the backend: the next one may do.
       for (size_t attempt = 0; attempt < std::min<size_t>(documents.size(), 5); ++attempt) {
         const int64_t document = static_cast<int64_t>((i + attempt) % documents.size());
-        answer = Ask({document, backend, "warmup", &documents[document].text}, absl::Now());
+        answer = Ask({document, &contender, "warmup", &documents[document].text}, absl::Now());
         if (answer.ok()) break;
       }
       if (!answer.ok()) {
         const size_t colon = answer.error.find(": ");
         for (const auto code : {absl::StatusCode::kUnavailable, absl::StatusCode::kDeadlineExceeded, absl::StatusCode::kUnauthenticated,
                                 absl::StatusCode::kResourceExhausted}) {
-          if (answer.error.substr(0, colon) == absl::StatusCodeToString(code)) return absl::Status(code, absl::StrCat("backend ", backend, ": ", answer.error));
+          if (answer.error.substr(0, colon) == absl::StatusCodeToString(code)) return absl::Status(code, absl::StrCat("backend ", contender.name, ": ", answer.error));
         }
-        return absl::InvalidArgumentError(absl::StrCat("backend ", backend, ": ", answer.error));
+        return absl::InvalidArgumentError(absl::StrCat("backend ", contender.name, ": ", answer.error));
       }
     }
     Json checkpoint;
@@ -98,9 +103,9 @@ absl::Status Runner::WarmUp() {
       }
     }
     const Json what = {{"server", server_.backends.server_build()}, {"device", server_.backends.device()}, {"checkpoint", checkpoint},
-                       {"backend", backend}, {"options", OptionsJson(options_.prototype)}};
-    const absl::Status cached = cache_->OpenBackend(backend, cli::Dump(what, false));
-    if (!cached.ok()) std::cerr << "no answer cache for " << backend << ": " << cached.message() << std::endl;
+                       {"backend", contender.prototype.attention_backend()}, {"options", OptionsJson(contender.prototype)}};
+    const absl::Status cached = cache_->Open(contender.name, contender.prototype.attention_backend(), cli::Dump(what, false));
+    if (!cached.ok()) std::cerr << "no answer cache for " << contender.name << ": " << cached.message() << std::endl;
   }
   return absl::OkStatus();
 }
@@ -125,8 +130,9 @@ absl::Status Runner::Count(const Answer& answer, Progress* progress) {
 
 absl::Status Runner::RunOne(const Task& task, absl::Time phase_start, Progress* progress) {
   if (task.phase == "documents") {
-    if (std::optional<Answer> known = cache_->Find(task.backend, *task.text)) {
+    if (std::optional<Answer> known = cache_->Find(task.contender->name, *task.text)) {
       known->document = task.document;
+      known->backend = task.contender->name;
       known->cached = true;
       return Count(*known, progress);
     }

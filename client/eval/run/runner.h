@@ -28,11 +28,11 @@ struct RunResult {
   bool interrupted = false;
 };
 
-// Sends the documents to each backend and keeps what comes back.
+// Sends the documents to each contender and keeps what comes back.
 //
-// Documents: in blocks of a few times the concurrency; for each block the backends take turns in random order, so that slow changes of the
-// machine meet all alike while only one backend runs at a time: a block's tokens over its seconds are that backend's throughput. Then, if
-// wanted, the length sweep (one request at a time) and the open loop (Poisson arrivals; latencies count from the intended moment).
+// Documents: in blocks of a few times the concurrency; for each block the contenders take turns in random order, so that slow changes of the
+// machine meet all alike while only one runs at a time: a block's tokens over its seconds are its throughput. Then, if wanted, the length
+// sweep (one request at a time, the first contender of each backend) and the open loop (Poisson arrivals; latencies count from the intended moment).
 //
 // Everything is in the journal as soon as it is known. Run on a folder that holds a part of the same run, it does the rest; errors are tried again.
 class Runner {
@@ -47,7 +47,8 @@ class Runner {
  private:
   struct Task {
     int64_t document;
-    std::string backend, phase;
+    const Contender* contender;
+    std::string phase;
     const std::string* text;
     double start_seconds = 0;  // after the beginning of the phase; for the open loop
   };
@@ -65,14 +66,14 @@ class Runner {
   absl::Status RunTasks(const std::vector<Task>& tasks, int workers, Progress* progress);
   absl::Status RunOne(const Task& task, absl::Time phase_start, Progress* progress);
   Answer Ask(const Task& task, absl::Time intended) const;
-  bool Done(const Task& task) const { return done_.contains({task.phase, task.backend, task.document}); }
+  bool Done(const Task& task) const { return done_.contains({task.phase, task.contender->name, task.document}); }
   absl::Status Count(const Answer& answer, Progress* progress);
 
   const RunOptions& options_;
   const std::atomic<bool>* const interrupted_;
   Dataset dataset_;
   Server server_;
-  std::vector<std::string> backends_;
+  std::vector<Contender> contenders_;
   std::unique_ptr<client::SummarizerClient> client_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<AnswerCache> cache_;

@@ -1,56 +1,15 @@
-"""precis-eval against the real server: run, resume, cache, report (looked at in Chromium), compare, study, and bad input."""
+"""precis-eval against the real server: run, resume, cache, report (looked at in Chromium), compare."""
 import csv
 import gzip
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
-
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests/integration"))
-from server_process import ServerProcess  # noqa: E402
-
-BUILD = Path(os.environ.get("PRECIS_TEST_BUILD_DIR", ROOT / "build/release"))
-BINARY = BUILD / "client/precis-eval"
-SHOTS = BUILD / "client/eval_report"
-TOPICS = ["the river", "a small town", "the old bridge", "the new school", "a long strike", "the night train", "an early frost", "the harbour"]
-BACKENDS = ["standard", "flash", "flash_alibi"]
-
-
-def documents(count):
-    rows = []
-    for i in range(count):
-        topic, other = TOPICS[i % len(TOPICS)], TOPICS[(i * 3 + 1) % len(TOPICS)]
-        sentences = [f"{topic.capitalize()} was in the news on day {i + 1}.", f"People near {other} spoke of {topic} for {i + 2} hours.", f"Mayor Anna Ruiz said that {topic} matters."]
-        sentences += [f"Line {k} tells more of {TOPICS[(i + k) % len(TOPICS)]} and of {other}." for k in range(4 + i % 5)]
-        rows.append({"id": f"doc-{i}", "article": " ".join(sentences), "highlights": f"{topic} was in the news.\nMayor Ruiz spoke of it.", "source": "cnn" if i % 2 else "dailymail"})
-    return rows
-
-
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def run(*arguments, code=0, **keywords):
-    environment = {**os.environ, "XDG_CACHE_HOME": "/nonexistent-cache"}
-    done = subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=240, env=environment, **keywords)
-    assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
-@pytest.fixture(scope="module")
-def server():
-    models = [f"--model=news={ROOT}/deploy/models/precis-small-{kind}" for kind in ("learned", "alibi")]
-    with ServerProcess(BUILD / "server/precis-server", *models, "--kv-cache-bytes=256MiB") as process:
-        yield process.wait_ready()
+from eval_program import BACKENDS, BINARY, SHOTS, documents, results, run, server, write_jsonl  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +24,6 @@ def study(server, tmp_path_factory):
         "--max-new-tokens=24", "--no-repeat-ngram=3", "--lengths=32,64,128,256", "--length-repeats=2", "--rates=8", "--open-loop-requests=4", "--quiet")
     run("report", out, "--replicates=200")
     return out
-
-
-def results(folder):
-    return json.loads((folder / "results.json").read_text())
 
 
 def test_results(study):
@@ -209,80 +164,6 @@ def test_formats_give_the_same_run(server, tmp_path):
     assert len(set(hashes.values())) == 1, hashes
 
 
-def test_bad_input(server, tmp_path):
-    data = write_jsonl(tmp_path / "d.jsonl", documents(2))
-    base = ["run", f"--data={data}", "--no-cache", "--quiet"]
-    assert "is precis-server running?" in run(*base, "--server=127.0.0.1:1", "--retries=0", f"--out={tmp_path / 'a'}", code=4).stderr
-    here = [*base, f"--server={server.address}"]
-    assert "no column \"body\"" in run(*here, "--document-column=body", f"--out={tmp_path / 'b'}", code=7).stderr
-    assert "unknown attention_backend" in run(*here, "--backends=quick", f"--out={tmp_path / 'c'}", code=7).stderr.replace("attention backend", "unknown attention_backend")
-    assert "No such file" in run("run", "--data=absent.csv", f"--server={server.address}", f"--out={tmp_path / 'd'}", code=7).stderr
-    assert "holds no run" in run("report", tmp_path / "nothing", code=3).stderr
-    assert "--lengths=12,x" in run(*here, "--lengths=12,x", f"--out={tmp_path / 'e'}", code=2).stderr
-    assert "left out" in run("score", f"--pairs={write_jsonl(tmp_path / 'p.jsonl', [{'reference': 'a'}])}", code=3).stderr
-
-
-def test_a_document_of_50_mb_and_unicode_cost_only_themselves(server, tmp_path):
-    rows = documents(3)
-    rows[1]["article"] = "word " * (10 << 20)
-    rows.append({"id": "unicode", "article": "日本語の文章。 Ünïcödé 😀 \u0000 text. \u2028 More.", "highlights": "文章。", "source": "cnn"})
-    rows.append({"id": "empty", "article": "Text.", "highlights": "", "source": "cnn"})
-    out = tmp_path / "out"
-    done = run("run", f"--server={server.address}", f"--data={write_jsonl(tmp_path / 'd.jsonl', rows)}", "--backends=flash", f"--out={out}", "--no-cache", "--warmup=1", "--max-new-tokens=4", "--lengths=none", "--quiet")
-    assert "1 requests failed" in done.stderr
-    run("report", out, "--replicates=100")
-    found = results(out)
-    assert found["documents"] == 4 and found["documents_scored"] == 3 and found["efficiency"]["flash"]["failed"] == 1
-    assert found["run"]["data"]["bad_rows_listed"][0]["problem"] == '"highlights" is empty'
-
-
-def test_server_that_goes_away(tmp_path):
-    models = [f"--model=news={ROOT}/deploy/models/precis-small-learned"]
-    data, out = write_jsonl(tmp_path / "d.jsonl", documents(40)), tmp_path / "out"
-    with ServerProcess(BUILD / "server/precis-server", *models, "--kv-cache-bytes=64MiB") as server:
-        address = server.wait_ready().address
-        command = [BINARY, "run", f"--server={address}", f"--data={data}", "--backends=flash", f"--out={out}", "--no-cache", "--warmup=1", "--max-new-tokens=16",
-                   "--lengths=none", "--concurrency=2", "--retries=0", "--quiet"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        while not (out / "answers.jsonl").is_file() or (out / "answers.jsonl").read_text().count('"summary"') < 2:
-            time.sleep(0.02)
-        server.process.kill()
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 4 and "the same command goes on from there" in errors
-    run("report", out, "--replicates=100")
-    assert results(out)["documents_scored"] >= 2
-
-
-def test_study_in_one_command_with_its_own_server_and_weights_and_biases(tmp_path):
-    data, out = write_jsonl(tmp_path / "d.jsonl", documents(6)), tmp_path / "out"
-    models = [f"--model=news={ROOT}/deploy/models/precis-small-{kind}" for kind in ("learned", "alibi")]
-    done = run("study", *models, f"--data={data}", f"--out={out}", "--no-cache", "--warmup=1", "--max-new-tokens=8", "--lengths=32,64", "--length-repeats=2", "--replicates=100", "--quiet",
-               "--server-flag=--kv-cache-bytes=128MiB", "--wandb=offline", f"--python={sys.executable}")
-    assert "logged" in done.stdout and "(offline)" in done.stdout
-    assert list((out / "wandb").glob("offline-run-*/run-*.wandb"))
-    assert set(results(out)["efficiency"]) == set(BACKENDS)
-    assert "before it was ready" in run("study", "--model=x=/nonexistent", f"--data={data}", f"--out={tmp_path / 'x'}", code=1).stderr
-
-
-def test_notebook(server, tmp_path):
-    """Its cells, run as they stand."""
-    pytest.importorskip("matplotlib")
-    import conftest  # noqa: F401  (installs the Python package)
-    notebook = json.loads((ROOT / "client/python/study.ipynb").read_text(encoding="utf-8"))
-    code = "\n".join("".join(cell["source"]) + "\n" for cell in notebook["cells"] if cell["cell_type"] == "code")
-    code = code.replace("min_new_tokens=35, max_new_tokens=110", "max_new_tokens=6").replace('"--min-new-tokens=35", "--max-new-tokens=110"', '"--max-new-tokens=6", "--no-cache"')
-    environment = {**os.environ, "PRECIS_SERVER": server.address, "PRECIS_EVAL": str(BINARY), "PRECIS_DATA": str(write_jsonl(tmp_path / "d.jsonl", documents(5))),
-                   "PYTHONPATH": str(BUILD / "integration/site"), "MPLBACKEND": "Agg"}
-    (tmp_path / "cells.py").write_text(code, encoding="utf-8")
-    done = subprocess.run([sys.executable, tmp_path / "cells.py"], capture_output=True, text=True, timeout=240, env=environment, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "15 summaries" in done.stdout and "- " in done.stdout
-
-
 def test_help_has_examples():
     for command in ([], ["run"], ["report"], ["compare"], ["score"], ["study"]):
         assert "Examples:" in run(*command, "--help").stdout
-
-
-if __name__ == "__main__":
-    raise SystemExit(pytest.main([__file__, "-q", "-x"]))
