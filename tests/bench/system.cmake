@@ -1,0 +1,12 @@
+if(benchmark_FOUND)
+  file(GLOB system_bench CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/system/*.cc)
+  add_executable(precis-system-bench ${system_bench})
+  target_include_directories(precis-system-bench PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(precis-system-bench PRIVATE PRECIS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(precis-system-bench PRIVATE precis_server_lib precis_client benchmark::benchmark precis_warnings)
+  if(EXISTS ${PROJECT_SOURCE_DIR}/.venv/bin/python)
+    # The whole of `run`, its groups as small as can be: measures, writes, compares with itself.
+    add_test(NAME bench_run_smoke COMMAND ${PROJECT_SOURCE_DIR}/.venv/bin/python -m pytest -q -p no:cacheprovider ${CMAKE_CURRENT_LIST_DIR}/test_run.py)
+    set_tests_properties(bench_run_smoke PROPERTIES LABELS bench TIMEOUT 300 PROCESSORS 2 ENVIRONMENT PRECIS_TEST_BUILD_DIR=${CMAKE_BINARY_DIR})
+  endif()
+endif()
