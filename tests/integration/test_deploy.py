@@ -15,7 +15,7 @@ EXPERIMENTS = yaml.safe_load((ROOT / "deploy/experiments.yaml").read_text())["ex
 EVERYTHING = {
     "replicas": 4, "gpu": {"enabled": True}, "experimentsState": {"enabled": True, "storageClassName": "fast"},
     "modelVolume": {"persistentVolumeClaim": {"claimName": "models"}}, "models": [{"name": "news", "path": "/models/mounted/news"}],
-    "config": {"kv_cache_bytes": "4GiB", "log_level": "warning"}, "experiments": EXPERIMENTS, "auth": {"secretName": "tokens"},
+    "config": {"kv_cache_bytes": "4GiB", "log_level": "warning"}, "experiments": EXPERIMENTS,
     "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}, "rules": {"enabled": True}, "dashboards": {"enabled": True}},
     "podAnnotations": {"a": "b"}, "podLabels": {"team": "x"}, "nodeSelector": {"gpu": "h100"}, "priorityClassName": "high",
     "tolerations": [{"key": "gpu", "operator": "Exists"}], "imagePullSecrets": [{"name": "registry"}],
@@ -24,7 +24,7 @@ EVERYTHING = {
 CASES = {
     "defaults": {},
     "everything": EVERYTHING,
-    "keda": {"autoscaling": {"enabled": True, "p95Seconds": 2}, "tls": {"secretName": "tls", "mutual": True}},
+    "keda": {"autoscaling": {"enabled": True, "p95Seconds": 2}, "tls": {"secretName": "tls", "mutual": True}, "auth": {"secretName": "tokens"}},
     "hpa": {"autoscaling": {"enabled": True, "kind": "hpa"}, "networkPolicy": {"enabled": False}, "serviceAccount": {"create": False}},
 }
 
@@ -154,6 +154,7 @@ def test_monitoring_resources(helm, tmp_path):
     ({"autoscaling": {"enabled": True, "kind": "magic"}}, "keda or hpa"),
     ({"autoscaling": {"enabled": True}, "experimentsState": {"enabled": True}}, "exclude each other"),
     ({"tls": {"secretName": "tls"}, "experimentsState": {"enabled": True}}, "plain text"),
+    ({"auth": {"secretName": "tokens"}, "experimentsState": {"enabled": True}}, "without a token"),
 ])
 def test_bad_values_are_refused(helm, values, words):
     assert words in helm(values, code=1)[1]

@@ -39,7 +39,7 @@ drain_delay: {{ .Values.drain.delaySeconds }}s
 drain_timeout: {{ .Values.drain.timeoutSeconds }}s
 experiments_file: /etc/precis/experiments/experiments.yaml
 {{- if .Values.experimentsState.enabled }}
-{{- if .Values.tls.secretName }}{{ fail "experimentsState: servers ask their peers in plain text, so tls.secretName can't be set with it; let a proxy or a mesh end TLS" }}{{ end }}
+{{- if or .Values.tls.secretName .Values.auth.secretName }}{{ fail "experimentsState: servers ask their peers in plain text and without a token, so neither tls nor auth can be set with it; let a proxy or a mesh see to both" }}{{ end }}
 experiments_state: /var/lib/precis/experiments.db
 {{- $name := include "precis.name" . }}{{ $replicas := int .Values.replicas }}
 experiment_peer:
