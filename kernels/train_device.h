@@ -89,7 +89,6 @@ class TrainDevice {
   virtual void Product(const ProductArgs& args) = 0;
   virtual void AttentionForward(const TrainAttentionArgs& args) = 0;
   virtual void AttentionBackward(const TrainAttentionArgs& args) = 0;
-  virtual bool has_materialised_attention() const = 0;
   virtual void Activate(const ActivationArgs& args) = 0;
   virtual void ActivationBackward(const ActivationBackwardArgs& args) = 0;
   virtual void LayerNormBackward(LayerNormBackwardArgs args) = 0;  // the device supplies workspaces

@@ -14,6 +14,8 @@ namespace precis::kernels::PRECIS_GPU_NS {
 
 void FlashBackward(const FlashBackwardArgs& args, Stream stream);
 int64_t FlashBackwardWorkspaceBytes(int rows, int heads, int head_dim, bool deterministic);
+void StandardAttentionForward(const StandardAttentionArgs& args, Stream stream);
+void StandardAttentionBackward(const StandardAttentionArgs& args, Stream stream);
 void CrossEntropy(const CrossEntropyArgs& args, Stream stream);
 void LayerNormBackward(const LayerNormBackwardArgs& args, Stream stream);
 int64_t LayerNormBackwardWorkspaceBytes(int rows, int width);

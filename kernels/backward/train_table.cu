@@ -21,6 +21,8 @@ constexpr GpuTrainOps Table(void (*flash_backward)(const FlashBackwardArgs&, Str
   return {
       .flash_backward = flash_backward,
       .flash_backward_workspace_bytes = workspace_bytes,
+      .standard_attention_forward = StandardAttentionForward,
+      .standard_attention_backward = StandardAttentionBackward,
       .cross_entropy = CrossEntropy,
       .layer_norm_backward = LayerNormBackward,
       .layer_norm_backward_workspace_bytes = LayerNormBackwardWorkspaceBytes,

@@ -23,7 +23,7 @@ class GpuTrainDevice : public TrainDevice {
   GpuTrainDevice(std::shared_ptr<GpuDevice> device, Stream stream)
       : device_(std::move(device)), ops_(device_->ops()), train_(device_->train_ops()), stream_(stream) {}
   ~GpuTrainDevice() override {
-    for (Buffer* b : {&workspace_, &a_, &b_, &pages_, &metadata_}) device_->Free(b->data);
+    for (Buffer* b : {&workspace_, &a_, &b_, &pages_, &metadata_, &d_scores_}) device_->Free(b->data);
     device_->DeleteStream(stream_);
   }
 
@@ -44,7 +44,7 @@ class GpuTrainDevice : public TrainDevice {
     Keep(device_->Synchronize(stream_));
     device_->Free(memory);
   }
-  int64_t allocated_bytes() const override { return allocated_ + workspace_.bytes + a_.bytes + b_.bytes + pages_.bytes + metadata_.bytes; }
+  int64_t allocated_bytes() const override { return allocated_ + workspace_.bytes + a_.bytes + b_.bytes + pages_.bytes + metadata_.bytes + d_scores_.bytes; }
   void Upload(void* to, const void* from, int64_t bytes) override { device_->CopyToDevice(to, from, bytes, stream_); }
   absl::Status Download(void* to, const void* from, int64_t bytes) override {
     device_->CopyToHost(to, from, bytes, stream_);
@@ -67,7 +67,6 @@ class GpuTrainDevice : public TrainDevice {
   void Product(const ProductArgs& args) override;
   void AttentionForward(const TrainAttentionArgs& args) override;
   void AttentionBackward(const TrainAttentionArgs& args) override;
-  bool has_materialised_attention() const override { return false; }
   void Activate(const ActivationArgs& a) override { train_.activation_forward(a, stream_); }
   void ActivationBackward(const ActivationBackwardArgs& a) override { train_.activation_backward(a, stream_); }
   void LayerNormBackward(LayerNormBackwardArgs a) override {
@@ -111,6 +110,7 @@ class GpuTrainDevice : public TrainDevice {
     return buffer->data;
   }
   bool ProductByLibrary(const ProductArgs& p);
+  StandardAttentionArgs Standard(const TrainAttentionArgs& args);
   // x [rows][columns] as [columns][rows padded to 8 with zeros].
   const void* Transposed(const void* x, int64_t stride, int rows, int columns, int padded, GpuType type, Buffer* to);
   template <class Number>
@@ -125,10 +125,11 @@ class GpuTrainDevice : public TrainDevice {
   absl::Status status_;
   std::vector<std::pair<void*, int64_t>> sizes_;
   int64_t allocated_ = 0;
-  Buffer workspace_, a_, b_, pages_, metadata_;
+  Buffer workspace_, a_, b_, pages_, metadata_, d_scores_;
 
   // Of the sequences: offsets in metadata_.
-  int64_t begin_at_ = 0, length_at_ = 0, slots_at_ = 0, table_at_ = 0, page_count_ = 0;
+  int64_t begin_at_ = 0, length_at_ = 0, slots_at_ = 0, table_at_ = 0, squares_at_ = 0, page_count_ = 0;
+  std::vector<int32_t> lengths_;
   int sequences_ = 0, rows_ = 0, longest_ = 0, table_stride_ = 0;
 };
 
@@ -152,12 +153,14 @@ void GpuTrainDevice::SetSequences(absl::Span<const int32_t> begin, absl::Span<co
   slots_at_ = length_at_ + align(sequences_ * 4);
   table_at_ = slots_at_ + align(int64_t{rows_} * 8);
   const int64_t table_bytes = static_cast<int64_t>(table.size()) * 4;
-  Grow(&metadata_, table_at_ + align(table_bytes));
+  squares_at_ = table_at_ + align(table_bytes);
+  Grow(&metadata_, squares_at_ + align(int64_t{sequences_} * 8));
   if (!status_.ok()) return;
   Upload(Metadata<char>(begin_at_), begin.data(), int64_t{sequences_} * 4);
   Upload(Metadata<char>(length_at_), length.data(), int64_t{sequences_} * 4);
   Upload(Metadata<char>(slots_at_), slots.data(), int64_t{rows_} * 8);
   Upload(Metadata<char>(table_at_), table.data(), table_bytes);
+  lengths_.assign(length.begin(), length.end());
 }
 
 const void* GpuTrainDevice::Transposed(const void* x, int64_t stride, int rows, int columns, int padded, GpuType type, Buffer* to) {
@@ -207,7 +210,27 @@ void GpuTrainDevice::Product(const ProductArgs& p) {
   if (status_.ok()) ops_.gemm(g, stream_);
 }
 
+StandardAttentionArgs GpuTrainDevice::Standard(const TrainAttentionArgs& a) {
+  std::vector<int64_t> squares(lengths_.size());
+  int64_t floats = 0;
+  for (size_t s = 0; s < lengths_.size(); ++s) {
+    squares[s] = floats;
+    floats += int64_t{lengths_[s]} * lengths_[s] * a.heads;
+  }
+  Upload(Metadata<char>(squares_at_), squares.data(), static_cast<int64_t>(squares.size()) * 8);
+  const int64_t width = int64_t{a.heads} * a.head_dim;
+  return {.qkv = a.qkv, .qkv_stride = 3 * width, .output = a.output, .d_output = a.d_output, .output_stride = width, .d_qkv = a.d_qkv,
+          .probabilities = a.probabilities, .d_scores = a.d_qkv == nullptr ? nullptr : static_cast<float*>(Grow(&d_scores_, floats * 4)),
+          .begin = Metadata<int32_t>(begin_at_), .length = Metadata<int32_t>(length_at_), .square_begin = Metadata<int64_t>(squares_at_),
+          .sequences = sequences_, .max_length = longest_, .heads = a.heads, .head_dim = a.head_dim, .scale = a.scale, .alibi_slopes = a.alibi_slopes,
+          .type = a.type};
+}
+
 void GpuTrainDevice::AttentionForward(const TrainAttentionArgs& a) {
+  if (a.probabilities != nullptr) {
+    if (status_.ok() && sequences_ > 0) train_.standard_attention_forward(Standard(a), stream_);
+    return;
+  }
   const int64_t width = int64_t{a.heads} * a.head_dim, part = kPageTokens * width * SizeOf(a.type);
   char* pages = static_cast<char*>(Grow(&pages_, page_count_ * 2 * part));
   if (!status_.ok() || sequences_ == 0) return;
@@ -234,6 +257,11 @@ void GpuTrainDevice::AttentionForward(const TrainAttentionArgs& a) {
 
 void GpuTrainDevice::AttentionBackward(const TrainAttentionArgs& a) {
   if (sequences_ == 0) return;
+  if (a.probabilities != nullptr) {
+    const StandardAttentionArgs standard = Standard(a);
+    if (status_.ok()) train_.standard_attention_backward(standard, stream_);
+    return;
+  }
   const int64_t width = int64_t{a.heads} * a.head_dim;
   FlashBackwardArgs f = {};
   f.qkv = a.qkv;

@@ -168,9 +168,31 @@ struct FlashBackwardArgs {
   void* workspace;  // flash_backward_workspace_bytes
 };
 
+// Attention over packed sequences with scores, probabilities and their gradients in memory: the textbook way, for comparison.
+struct StandardAttentionArgs {
+  const void* qkv;  // [rows][3 * heads * head_dim], T
+  int64_t qkv_stride;
+  void* output;          // [rows][heads * head_dim], T: written by the forward pass
+  const void* d_output;  // its gradient, T; the backward pass's, as what follows
+  int64_t output_stride;
+  void* d_qkv;           // as qkv, written whole for the sequences' rows
+  float* probabilities;  // [heads][length][length] of each sequence: written forward, read backward
+  float* d_scores;       // workspace of the backward pass, of the same size
+  const int32_t* begin;         // [sequences] first row
+  const int32_t* length;        // [sequences]
+  const int64_t* square_begin;  // [sequences] where a sequence's probabilities begin, in floats
+  int sequences, max_length;
+  int heads, head_dim;
+  float scale;
+  const float* alibi_slopes;  // [heads] or null
+  GpuType type;
+};
+
 struct GpuTrainOps {
   void (*flash_backward)(const FlashBackwardArgs&, Stream);
   int64_t (*flash_backward_workspace_bytes)(int rows, int heads, int head_dim, bool deterministic);
+  void (*standard_attention_forward)(const StandardAttentionArgs&, Stream);
+  void (*standard_attention_backward)(const StandardAttentionArgs&, Stream);
   void (*cross_entropy)(const CrossEntropyArgs&, Stream);
   void (*layer_norm_backward)(const LayerNormBackwardArgs&, Stream);
   int64_t (*layer_norm_backward_workspace_bytes)(int rows, int width);

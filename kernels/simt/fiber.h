@@ -31,12 +31,12 @@ class Stack {
   void (*entry_)(void*) = nullptr;
   void* argument_ = nullptr;
   // For the sanitizer.
-  void* caller_fake_ = nullptr;
-  void* own_fake_ = nullptr;
-  const void* caller_base_ = nullptr;
-  size_t caller_size_ = 0;
-  void* thread_ = nullptr;  // to the thread sanitizer
-  void* caller_thread_ = nullptr;
+  [[maybe_unused]] void* caller_fake_ = nullptr;
+  [[maybe_unused]] void* own_fake_ = nullptr;
+  [[maybe_unused]] const void* caller_base_ = nullptr;
+  [[maybe_unused]] size_t caller_size_ = 0;
+  [[maybe_unused]] void* thread_ = nullptr;  // to the thread sanitizer
+  [[maybe_unused]] void* caller_thread_ = nullptr;
   bool abandoned_ = false;  // left for good in the middle of a call
 };
 

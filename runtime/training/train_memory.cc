@@ -22,9 +22,6 @@ TrainModel::~TrainModel() {
 
 absl::StatusOr<std::unique_ptr<TrainModel>> TrainModel::Create(const CheckpointConfig& config, const TrainModelOptions& options,
                                                                kernels::TrainDevice* device) {
-  if (options.materialised && !device->has_materialised_attention()) {
-    return absl::InvalidArgumentError(Cat("--attention=standard: device ", device->kind(), " trains with flash attention only; use --device=cpu or --attention=flash"));
-  }
   auto model = std::unique_ptr<TrainModel>(new TrainModel(config, options, device));
   PRECIS_TRY(model->Reserve());
   return model;

@@ -31,6 +31,7 @@ class CsvReader final : public RowReader {
       std::vector<std::string> record = std::move(records_.front());
       records_.pop_front();
       if (header_.empty()) {
+        if (record.empty()) return absl::DataLossError("CSV: in the header a quote is opened and never closed: the whole file was read as one name");
         header_ = std::move(record);
         if (!header_[0].compare(0, 3, "\xEF\xBB\xBF")) header_[0].erase(0, 3);
         continue;

@@ -76,7 +76,6 @@ class CpuTrainDevice : public TrainDevice {
   void Product(const ProductArgs& args) override { product_.Run(args); }
   void AttentionForward(const TrainAttentionArgs& args) override { Attend(args, kernels_.attention_forward); }
   void AttentionBackward(const TrainAttentionArgs& args) override { Attend(args, kernels_.attention_backward); }
-  bool has_materialised_attention() const override { return true; }
   void Activate(const ActivationArgs& a) override {
     ForSpans(a.count, [&](int64_t at, int64_t count) {
       kernels_.activate(At(a.x, at, a.type), At(a.y, at, a.type), IsBf16(a.type), static_cast<int>(a.activation), count);

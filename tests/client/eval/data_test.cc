@@ -153,6 +153,12 @@ TEST_F(DataTest, AnOpenQuoteIsABadRowNotALostFile) {
   EXPECT_THAT(data->bad_rows[0].problem, HasSubstr("never closed"));
 }
 
+TEST_F(DataTest, AnOpenQuoteInTheHeaderIsAnError) {
+  const auto data = Read(Write("a.csv", "article,\"highlights\na,b\n"));
+  EXPECT_EQ(data.status().code(), absl::StatusCode::kDataLoss) << data.status();
+  EXPECT_THAT(std::string(data.status().message()), HasSubstr("in the header a quote is opened and never closed"));
+}
+
 TEST_F(DataTest, StoryFilesOfAFolder) {
   Write("cnn/stories/b.story", "(CNN) First.\n\nSecond.\n\n@highlight\n\nOne point\n\n@highlight\n\nAnother\n");
   Write("dailymail/stories/a.story", "Text.\n\n@highlight\n\nPoint\n");

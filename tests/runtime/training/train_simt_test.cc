@@ -60,13 +60,14 @@ struct Case {
   bool alibi, bf16;
   float dropout;
   double loss, gradient;  // limits
+  bool materialised = false;
 };
 
 class SimtTest : public testing::TestWithParam<Case> {};
 
 TEST_P(SimtTest, FollowsTheCpu) {
   const Case& c = GetParam();
-  const runtime::TrainModelOptions options = {.bf16 = c.bf16, .dropout = c.dropout, .dropout_seed = 11};
+  const runtime::TrainModelOptions options = {.bf16 = c.bf16, .materialised = c.materialised, .dropout = c.dropout, .dropout_seed = 11};
   const auto cpu = kernels::OpenCpuTrainDevice(kernels::BestCpuIsa(), 2);
   auto simt = kernels::OpenGpuTrainDevice(kernels::OpenSimtDevice({.memory_bytes = int64_t{2} << 30}));
   ASSERT_TRUE(simt.ok()) << simt.status();
@@ -79,7 +80,8 @@ TEST_P(SimtTest, FollowsTheCpu) {
 
 INSTANTIATE_TEST_SUITE_P(All, SimtTest,
                          testing::Values(Case{"learned_f32", false, false, 0, 2e-5, 1e-5}, Case{"alibi_f32_dropout", true, false, 0.2f, 2e-5, 1e-5},
-                                         Case{"alibi_bf16", true, true, 0, 0.02, 0.03}),
+                                         Case{"alibi_bf16", true, true, 0, 0.02, 0.03},
+                                         Case{"standard_alibi_f32", true, false, 0, 2e-5, 1e-5, true}, Case{"standard_bf16", false, true, 0, 0.02, 0.03, true}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
