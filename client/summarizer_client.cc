@@ -29,6 +29,7 @@ SummarizerClient::~SummarizerClient() {
 
 absl::StatusOr<v1::SummarizeResponse> SummarizerClient::Summarize(const v1::SummarizeRequest& request,
                                                                   const CallOptions& options) {
+  if (impl_->options.hedge.delay < absl::InfiniteDuration()) return impl_->SummarizeHedged(request, options);
   return impl_->Unary<v1::SummarizeResponse>(options, [&](auto* context, auto* response) {
     return impl_->summarizer->Summarize(context, request, response);
   });

@@ -7,6 +7,8 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
@@ -44,6 +46,16 @@ struct RetryOptions {
   double budget_refill = 0.1;
 };
 
+// A second copy of a summary that takes long, for a client of several servers (a name with several addresses): if no answer came within `delay`, the
+// request is sent once more, which round robin gives to another server; the first good answer counts and the other copy is cancelled. Only Summarize is
+// hedged: it changes nothing on a server. At most `budget` of the calls, and `burst` at once beyond that, have a copy, so that servers that are slow as a
+// whole don't get twice the work. Choose `delay` near the p95 of your latencies.
+struct HedgeOptions {
+  absl::Duration delay = absl::InfiniteDuration();  // infinite: no copies
+  double budget = 0.05;
+  double burst = 5;
+};
+
 struct ConnectionOptions {
   std::string address;  // HOST:PORT, unix:PATH or another gRPC target
   TlsOptions tls;
@@ -52,6 +64,9 @@ struct ConnectionOptions {
   std::string bearer_token;
   bool allow_plaintext_token = false;
   RetryOptions retry;
+  HedgeOptions hedge;
+  // Called for each attempt of each call, by any thread; what it returns goes along as metadata, for instance {"traceparent", ...}. May be empty.
+  std::function<std::vector<std::pair<std::string, std::string>>()> call_metadata;
   int max_message_bytes = 16 << 20;
 };
 

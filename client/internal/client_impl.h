@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "client/internal/hedge.h"
 #include "client/internal/retry.h"
 #include "client/internal/status.h"
 #include "client/summarizer_client.h"
@@ -18,6 +19,7 @@ struct SummarizerClient::Impl {
   Impl(const ConnectionOptions& connection, std::shared_ptr<grpc::Channel> channel)
       : options(connection),
         budget(connection.retry),
+        hedges(connection.hedge),
         summarizer(v1::Summarizer::NewStub(channel)),
         health(grpc::health::v1::Health::NewStub(channel)) {}
 
@@ -30,6 +32,8 @@ struct SummarizerClient::Impl {
     if (!options.bearer_token.empty()) {
       context->AddMetadata("authorization", "Bearer " + options.bearer_token);
     }
+    if (!options.call_metadata) return;
+    for (const auto& [key, value] : options.call_metadata()) context->AddMetadata(key, value);
   }
 
   // A unary call with retries: call(context, &response) -> grpc::Status.
@@ -50,8 +54,13 @@ struct SummarizerClient::Impl {
     return response;
   }
 
+  // Summarize in up to two copies (hedge.cc).
+  class HedgedSummary;
+  absl::StatusOr<v1::SummarizeResponse> SummarizeHedged(const v1::SummarizeRequest& request, const CallOptions& call_options);
+
   const ConnectionOptions options;
   RetryBudget budget;
+  HedgeBudget hedges;
   const std::unique_ptr<v1::Summarizer::Stub> summarizer;
   const std::unique_ptr<grpc::health::v1::Health::Stub> health;
 

@@ -53,6 +53,10 @@ absl::Status ValidateConnectionOptions(const ConnectionOptions& options) {
   if (options.address.empty()) {
     return absl::InvalidArgumentError("the server's address is empty: give HOST:PORT or unix:PATH");
   }
+  const HedgeOptions& hedge = options.hedge;
+  if (hedge.delay <= absl::ZeroDuration() || !(hedge.budget > 0 && hedge.budget <= 1) || !(hedge.burst >= 1)) {
+    return absl::InvalidArgumentError("hedging: the delay must be above 0, the budget above 0 and at most 1, the burst at least 1");
+  }
   const TlsOptions& tls = options.tls;
   if (tls.certificate_file.empty() != tls.key_file.empty()) {
     return absl::InvalidArgumentError("mutual TLS needs both the client's certificate and its key");

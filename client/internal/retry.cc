@@ -55,6 +55,10 @@ absl::Status RunWithRetries(Attempts attempts, absl::Time deadline, const Cancel
   while (true) {
     bool committed = false;
     absl::Status status = attempt(&committed);
+    // gRPC cancels a call that reaches a server in the moment in which it closes; nobody here asked for that.
+    if (absl::IsCancelled(status) && !committed && !cancellation.cancelled()) {
+      status = absl::UnavailableError("the server cancelled the call as it stopped");
+    }
     const std::optional<absl::Duration> wait = attempts.After(status);
     if (!wait || committed) return status;
     if (absl::Now() + *wait >= deadline) return status;

@@ -130,9 +130,10 @@ int FakeSummarizer::cancelled() const {
   return cancelled_;
 }
 
-std::string FakeSummarizer::last_authorization() const {
+std::string FakeSummarizer::last_metadata(const std::string& key) const {
   absl::MutexLock lock(&mutex_);
-  return authorization_;
+  const auto found = metadata_.find(key);
+  return found == metadata_.end() ? "" : found->second;
 }
 
 std::vector<absl::Time> FakeSummarizer::arrivals() const {
@@ -143,10 +144,10 @@ std::vector<absl::Time> FakeSummarizer::arrivals() const {
 FakeSummarizer::Failure FakeSummarizer::Enter(const grpc::ServerContext& context, bool* failed) {
   absl::MutexLock lock(&mutex_);
   arrivals_.push_back(absl::Now());
-  auto found = context.client_metadata().find("authorization");
-  authorization_ = found == context.client_metadata().end()
-                       ? ""
-                       : std::string(found->second.data(), found->second.size());
+  metadata_.clear();
+  for (const auto& [key, value] : context.client_metadata()) {
+    metadata_[std::string(key.data(), key.size())] = std::string(value.data(), value.size());
+  }
   *failed = !failures_.empty();
   if (!*failed) return {};
   Failure failure = failures_.front();

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,7 +45,8 @@ class FakeSummarizer final : public v1::Summarizer::Service {
 
   int calls() const;      // of Summarize and StreamSummarize, and requests of SummarizeMany
   int cancelled() const;  // calls that the server saw cancelled
-  std::string last_authorization() const;
+  std::string last_authorization() const { return last_metadata("authorization"); }
+  std::string last_metadata(const std::string& key) const;  // of the last call; empty: none
   std::vector<absl::Time> arrivals() const;
 
   grpc::Status Summarize(grpc::ServerContext*, const v1::SummarizeRequest*, v1::SummarizeResponse*) override;
@@ -74,7 +76,7 @@ class FakeSummarizer final : public v1::Summarizer::Service {
   absl::Duration word_delay_ ABSL_GUARDED_BY(mutex_);
   bool serving_ ABSL_GUARDED_BY(mutex_) = true;
   int cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::string authorization_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string> metadata_ ABSL_GUARDED_BY(mutex_);
   std::vector<absl::Time> arrivals_ ABSL_GUARDED_BY(mutex_);
 };
 
