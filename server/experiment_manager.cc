@@ -2,6 +2,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <utility>
 
 #include "kernels/attention.h"
@@ -20,6 +21,11 @@ ExperimentTracker::Options TrackerOptions(const ServerOptions& options) {
   out.check_interval = options.experiments_check;
   out.outcome_window = options.outcome_window;
   return out;
+}
+
+std::string RandomId() {
+  std::random_device random;
+  return StrCat(random(), "-", random(), "-", random(), "-", random());
 }
 
 }  // namespace
@@ -61,6 +67,7 @@ ExperimentManager::ExperimentManager(const Configuration& configuration, Metrics
     : options_(configuration.options),
       file_(options_.experiments_file.empty() ? configuration.file : options_.experiments_file),
       alone_(!options_.experiments_file.empty()),
+      server_id_(RandomId()),
       metrics_(metrics),
       log_(log),
       store_(configuration.experiments) {}

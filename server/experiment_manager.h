@@ -32,6 +32,9 @@ class ExperimentManager {
   std::shared_ptr<const ExperimentConfig> snapshot() const { return store_.snapshot(); }
   ExperimentTracker* tracker() { return tracker_.get(); }
   const std::vector<std::string>& peers() const { return options_.experiment_peers; }
+  absl::Duration check_interval() const { return options_.experiments_check; }
+  // Drawn at random for this object.
+  const std::string& server_id() const { return server_id_; }
 
   // The models that arms are checked against from now on; null: names alone are checked.
   void SetCatalog(const runtime::Catalog* catalog);
@@ -53,6 +56,7 @@ class ExperimentManager {
   const ServerOptions options_;
   const std::string file_;  // empty: nothing to reload
   const bool alone_;        // the file holds experiments only
+  const std::string server_id_;
   Metrics* const metrics_;
   Logger* const log_;
   ExperimentStore store_;

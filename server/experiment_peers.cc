@@ -2,7 +2,9 @@
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 
+#include <set>
 #include <thread>
+#include <utility>
 
 #include "server/experiment_service.h"
 #include "server/text.h"
@@ -18,9 +20,18 @@ absl::Status FromWire(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
+absl::Status Take(const precis::v1::GetStateResponse& answer, const std::string& fingerprint, ExperimentPeers::Findings* out) {
+  if (answer.fingerprint() != fingerprint) return absl::FailedPreconditionError("its experiment of this name is another one");
+  absl::StatusOr<ExperimentResults> results = ExperimentResults::Parse(answer.state());
+  if (!results.ok()) return results.status();
+  out->results.push_back(*std::move(results));
+  out->stops.insert(out->stops.end(), answer.stops().begin(), answer.stops().end());
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-ExperimentPeers::ExperimentPeers(const std::vector<std::string>& addresses) {
+ExperimentPeers::ExperimentPeers(const std::vector<std::string>& addresses, std::string server_id) : server_id_(std::move(server_id)) {
   for (const std::string& address : addresses) {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(64 << 20);
@@ -28,9 +39,8 @@ ExperimentPeers::ExperimentPeers(const std::vector<std::string>& addresses) {
   }
 }
 
-std::vector<ExperimentResults> ExperimentPeers::Collect(const std::string& experiment, const std::string& fingerprint, std::vector<std::string>* found,
-                                                        std::vector<std::string>* missing) const {
-  std::vector<absl::StatusOr<ExperimentResults>> answers(stubs_.size(), absl::UnknownError(""));
+ExperimentPeers::Findings ExperimentPeers::Collect(const std::string& experiment, const std::string& fingerprint) const {
+  std::vector<absl::StatusOr<precis::v1::GetStateResponse>> answers(stubs_.size(), absl::UnknownError(""));
   std::vector<std::thread> threads;
   for (size_t i = 0; i < stubs_.size(); ++i) {
     threads.emplace_back([&, i] {
@@ -41,26 +51,23 @@ std::vector<ExperimentResults> ExperimentPeers::Collect(const std::string& exper
       request.set_fingerprint(fingerprint);
       precis::v1::GetStateResponse response;
       const grpc::Status status = stubs_[i].second->GetState(&context, request, &response);
-      if (!status.ok()) {
-        answers[i] = FromWire(status);
-      } else if (response.fingerprint() != fingerprint) {
-        answers[i] = absl::FailedPreconditionError("its experiment of this name is another one");
-      } else {
-        answers[i] = ExperimentResults::Parse(response.state());
-      }
+      answers[i] = status.ok() ? absl::StatusOr<precis::v1::GetStateResponse>(std::move(response)) : FromWire(status);
     });
   }
   for (std::thread& thread : threads) thread.join();
-  std::vector<ExperimentResults> results;
+  Findings out;
+  std::set<std::string> seen = {server_id_};
   for (size_t i = 0; i < answers.size(); ++i) {
-    if (answers[i].ok()) {
-      results.push_back(*std::move(answers[i]));
-      found->push_back(stubs_[i].first);
+    absl::Status status = answers[i].status();
+    if (status.ok() && !seen.insert(answers[i]->server_id()).second) continue;
+    if (status.ok()) status = Take(*answers[i], fingerprint, &out);
+    if (status.ok()) {
+      out.found.push_back(stubs_[i].first);
     } else {
-      missing->push_back(StrCat(stubs_[i].first, ": ", answers[i].status().message()));
+      out.missing.push_back(StrCat(stubs_[i].first, ": ", status.message()));
     }
   }
-  return results;
+  return out;
 }
 
 absl::StatusOr<precis::v1::RecordOutcomeResponse> ExperimentPeers::Forward(const precis::v1::RecordOutcomeRequest& request) const {
@@ -77,6 +84,33 @@ absl::StatusOr<precis::v1::RecordOutcomeResponse> ExperimentPeers::Forward(const
   }
   if (!unreachable.ok()) return unreachable;
   return absl::NotFoundError(StrCat("request '", request.request_id(), "' is known neither here nor to a peer: it was in no experiment, or is too old"));
+}
+
+PeerWatch::PeerWatch(ExperimentManager* experiments, const ExperimentPeers* peers) : experiments_(experiments), peers_(peers) {
+  if (!peers->empty()) thread_ = std::thread([this] { Run(); });
+}
+
+PeerWatch::~PeerWatch() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stop_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void PeerWatch::Run() {
+  const auto stopped = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_; };
+  while (true) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopped), experiments_->check_interval())) return;
+    }
+    for (const Experiment& experiment : experiments_->snapshot()->experiments) {
+      const std::string fingerprint = experiment.Fingerprint();
+      ExperimentPeers::Findings findings = peers_->Collect(experiment.name, fingerprint);
+      experiments_->tracker()->OnPeers(experiment.name, fingerprint, std::move(findings.results), findings.stops);
+    }
+  }
 }
 
 }  // namespace precis::server

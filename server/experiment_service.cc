@@ -94,7 +94,8 @@ absl::Status Take(absl::StatusOr<T> result, T* out) {
 
 }  // namespace
 
-ExperimentService::ExperimentService(ServerCore* core) : core_(core), peers_(core->experiments->peers()) {}
+ExperimentService::ExperimentService(ServerCore* core)
+    : core_(core), peers_(core->experiments->peers(), core->experiments->server_id()), watch_(core->experiments, &peers_) {}
 
 absl::Status ExperimentService::Begin(grpc::CallbackServerContext* context, Permission permission, const char* method, CallInfo* info) const {
   *info = ReadCallInfo(*context, method);
@@ -158,12 +159,11 @@ absl::StatusOr<precis::v1::Report> ExperimentService::Report(const std::string& 
   if (local_only || peers_.empty()) return tracker->Report(experiment);
   const absl::StatusOr<precis::v1::Experiment> described = tracker->Describe(experiment);
   if (!described.ok()) return described.status();
-  std::vector<std::string> found, missing;
-  const std::vector<ExperimentResults> others = peers_.Collect(experiment, described->fingerprint(), &found, &missing);
-  absl::StatusOr<precis::v1::Report> report = tracker->Report(experiment, others);
+  const ExperimentPeers::Findings others = peers_.Collect(experiment, described->fingerprint());
+  absl::StatusOr<precis::v1::Report> report = tracker->Report(experiment, others.results);
   if (!report.ok()) return report;
-  report->mutable_peers()->Add(found.begin(), found.end());
-  report->mutable_missing_peers()->Add(missing.begin(), missing.end());
+  report->mutable_peers()->Add(others.found.begin(), others.found.end());
+  report->mutable_missing_peers()->Add(others.missing.begin(), others.missing.end());
   return report;
 }
 
@@ -271,10 +271,12 @@ grpc::ServerUnaryReactor* ExperimentService::GetState(grpc::CallbackServerContex
     ExperimentTracker* tracker = core_->experiments->tracker();
     const absl::StatusOr<precis::v1::Experiment> described = tracker->Describe(request->name());
     if (!described.ok()) return described.status();
+    response->set_server_id(core_->experiments->server_id());
     response->set_fingerprint(described->fingerprint());
     if (described->fingerprint() != request->fingerprint()) return absl::OkStatus();
     const absl::StatusOr<ExperimentResults> results = tracker->Results(request->name());
     if (results.ok()) response->set_state(results->Serialize());
+    for (precis::v1::Decision& stop : tracker->Stops(request->name())) *response->add_stops() = std::move(stop);
     return results.status();
   });
 }

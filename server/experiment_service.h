@@ -3,8 +3,11 @@
 
 #include <memory>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "precis/v1/experiments.grpc.pb.h"
 #include "server/server_core.h"
 
@@ -14,17 +17,41 @@ namespace precis::server {
 // Thread-safe; calls wait for at most two seconds for each peer, all at once.
 class ExperimentPeers {
  public:
-  explicit ExperimentPeers(const std::vector<std::string>& addresses);
+  // `server_id` is this server's: it may be among the addresses, and leaves itself out.
+  ExperimentPeers(const std::vector<std::string>& addresses, std::string server_id);
 
-  // The peers' results of the experiment with this fingerprint; `missing` gets "address: why" of the others.
-  std::vector<ExperimentResults> Collect(const std::string& experiment, const std::string& fingerprint, std::vector<std::string>* found,
-                                         std::vector<std::string>* missing) const;
+  struct Findings {
+    std::vector<ExperimentResults> results;  // each server's once, however many addresses it has
+    std::vector<precis::v1::Decision> stops;
+    std::vector<std::string> found;    // addresses
+    std::vector<std::string> missing;  // "address: why"
+  };
+  // What the peers found of the experiment with this fingerprint.
+  Findings Collect(const std::string& experiment, const std::string& fingerprint) const;
   // The first answer that is not NOT_FOUND; NOT_FOUND if no peer knows the request.
   absl::StatusOr<precis::v1::RecordOutcomeResponse> Forward(const precis::v1::RecordOutcomeRequest& request) const;
   bool empty() const { return stubs_.empty(); }
 
  private:
+  const std::string server_id_;
   std::vector<std::pair<std::string, std::unique_ptr<precis::v1::Experiments::Stub>>> stubs_;
+};
+
+// Brings to the tracker, every check interval, what peers found and stopped. Has a thread if there are peers.
+class PeerWatch {
+ public:
+  // Both outlive it.
+  PeerWatch(ExperimentManager* experiments, const ExperimentPeers* peers);
+  ~PeerWatch();
+
+ private:
+  void Run();
+
+  ExperimentManager* const experiments_;
+  const ExperimentPeers* const peers_;
+  absl::Mutex mutex_;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
 };
 
 // precis.v1.Experiments. Work is done on two threads of its own, so that reports don't hold up gRPC's. Thread-safe.
@@ -59,6 +86,7 @@ class ExperimentService final : public precis::v1::Experiments::CallbackService 
 
   ServerCore* const core_;
   const ExperimentPeers peers_;
+  PeerWatch watch_;
   Executor executor_{2};
 };
 

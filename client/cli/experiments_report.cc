@@ -84,6 +84,12 @@ std::string ReportText(const v1::Report& report) {
     if (arm.effects_size() > 0) absl::StrAppend(&out, "\n", Effects(arm, e.control()));
     if (arm.has_shadow() && (arm.shadow().pairs() > 0 || e.shadow_sampling() > 0)) absl::StrAppend(&out, Shadow(arm));
   }
+  const auto has_fixed = [](const v1::ArmReport& arm) {
+    return std::any_of(arm.effects().begin(), arm.effects().end(), [](const v1::Effect& e) { return e.has_fixed(); });
+  };
+  if (std::any_of(report.arms().begin(), report.arms().end(), has_fixed)) {
+    out += "\nThe fixed-horizon intervals hold for one look, the first at the planned number of units. Whoever looks again takes the always-valid ones.\n";
+  }
   const v1::SampleRatio& ratio = report.sample_ratio();
   absl::StrAppend(&out, absl::StrFormat("\nsample ratio: %s (p = %.3g)\n", ratio.alarm() ? "WRONG: don't trust the comparison" : "as configured", ratio.p_value()));
   for (const v1::Decision& d : report.decisions()) {

@@ -141,6 +141,11 @@ AssignmentResult AssignArm(const ExperimentConfig& config, const AssignmentFacts
   return result;
 }
 
+uint64_t BatchGroup(const Experiment& experiment, const Arm& arm) {
+  if (experiment.batching != Batching::kHomogeneous) return 0;
+  return std::max<uint64_t>(1, AssignmentHash(Salted("batch", experiment.name), arm.name));
+}
+
 uint64_t StatisticsHash(const Experiment& experiment, std::string_view unit) {
   return AssignmentHash(Salted("statistics", experiment.salt), unit);
 }

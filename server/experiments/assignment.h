@@ -54,6 +54,9 @@ struct AssignmentResult {
 // backend is kForced there and keeps it. Deterministic in `facts`.
 AssignmentResult AssignArm(const ExperimentConfig& config, const AssignmentFacts& facts);
 
+// The engine's batch group of an arm's requests: its own with `batching: homogeneous`, else 0, the common one.
+uint64_t BatchGroup(const Experiment& experiment, const Arm& arm);
+
 // 64 bits of the unit that are independent of its arm: which group of the statistics it is in.
 uint64_t StatisticsHash(const Experiment& experiment, std::string_view unit);
 

@@ -29,7 +29,7 @@ struct Arm {
 // Who may share a step of the engine with an arm's requests.
 enum class Batching : uint8_t {
   kMixed,        // anyone: what production does
-  kHomogeneous,  // only requests of one arm are in the engine at a time
+  kHomogeneous,  // only requests of the same arm; arms (and all other traffic) take turns, step by step
   kSwitchback,   // all units have the same arm for a slice of time
 };
 std::string_view BatchingName(Batching batching);

@@ -98,9 +98,6 @@ absl::Status CheckTimes(const Experiment& experiment, const std::string& where) 
           StrCat(where, "step ", i + 1, " of the ramp has a smaller share than the one before; units that are in must stay in"));
     }
   }
-  if (experiment.batching == Batching::kHomogeneous) {
-    return absl::InvalidArgumentError(where + "batching homogeneous is not supported by this version's scheduler; use switchback to keep arms apart, or mixed");
-  }
   if (experiment.batching == Batching::kSwitchback &&
       (experiment.slice < absl::Seconds(1) || experiment.washout < absl::ZeroDuration() || 2 * experiment.washout > experiment.slice)) {
     return absl::InvalidArgumentError(where + "a slice has at least 1s, and its washout at most half of it");

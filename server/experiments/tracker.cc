@@ -11,8 +11,6 @@
 namespace precis::server {
 namespace {
 
-constexpr size_t kHistoryPoints = 240;  // of all arms together
-
 ExperimentResults EmptyResults(const Experiment& experiment) {
   double total = 0;
   for (const Arm& arm : experiment.arms) total += arm.weight;
@@ -146,10 +144,20 @@ absl::Status ExperimentTracker::Stop(const std::string& experiment, const std::s
       return absl::FailedPreconditionError(StrCat("'", arm, "' is the control, which the other arms are compared with; stop the whole experiment instead"));
     }
     stop.fingerprint = live->fingerprint;
-    if (!live->stops.emplace(arm, stop).second) return absl::OkStatus();
+  }
+  return Adopt(std::move(stop));
+}
+
+// Of an experiment with this fingerprint; else, and if it was stopped already, nothing happens.
+absl::Status ExperimentTracker::Adopt(StoredStop stop) {
+  {
+    absl::MutexLock lock(&mutex_);
+    Live* live = Find(stop.experiment);
+    if (live == nullptr || live->fingerprint != stop.fingerprint) return absl::OkStatus();
+    if (!live->stops.emplace(stop.arm, stop).second) return absl::OkStatus();
     new_stops_.push_back(stop);
   }
-  if (events_.on_stop != nullptr) events_.on_stop(experiment, stop);
+  if (events_.on_stop != nullptr) events_.on_stop(stop.experiment, stop);
   return Flush();
 }
 
@@ -192,15 +200,9 @@ absl::StatusOr<precis::v1::Report> ExperimentTracker::Report(const std::string& 
     config = live->experiment;
     results = live->results;
     FillStates(*live, tail.mutable_experiment());
-    for (const auto& [arm, stop] : live->stops) {
-      precis::v1::Decision* decision = tail.add_decisions();
-      decision->set_unix_seconds(stop.unix_seconds);
-      decision->set_arm(arm);
-      decision->set_guardrail(stop.guardrail);
-      decision->set_detail(stop.detail);
-    }
     tail.mutable_history()->Add(live->history.begin(), live->history.end());
   }
+  for (precis::v1::Decision& decision : Stops(experiment)) *tail.add_decisions() = std::move(decision);
   for (const ExperimentResults& other : others) results.Merge(other);
   precis::v1::Report report = MakeReport(config, results);
   report.MergeFrom(tail);
@@ -219,44 +221,22 @@ void ExperimentTracker::Check() {
   }
   for (const std::string& name : names) {
     Experiment experiment;
-    ExperimentResults results;
+    ExperimentResults all;
+    std::vector<ExperimentResults> peers;
     {
       absl::MutexLock lock(&mutex_);
       const Live* live = Find(name);
       if (live == nullptr) continue;
       experiment = live->experiment;
-      results = live->results;
+      all = live->results;
+      peers = live->peers;
     }
-    for (const Breach& breach : FindBreaches(experiment, results)) (void)Stop(name, breach.arm, breach.guardrail, breach.detail);
-    absl::StatusOr<precis::v1::Report> report = Report(name);
+    for (const ExperimentResults& peer : peers) all.Merge(peer);
+    for (const Breach& breach : FindBreaches(experiment, all)) (void)Stop(name, breach.arm, breach.guardrail, breach.detail);
+    absl::StatusOr<precis::v1::Report> report = Report(name, peers);
     if (!report.ok()) continue;
     if (events_.on_report != nullptr) events_.on_report(*report);
-    absl::MutexLock lock(&mutex_);
-    Live* live = Find(name);
-    if (live == nullptr) continue;
-    for (const precis::v1::ArmReport& arm : report->arms()) {
-      for (const precis::v1::Effect& effect : arm.effects()) {
-        if (effect.outcome() != experiment.analysis.primary || effect.statistic() != "p50" || !effect.not_yet().empty()) continue;
-        precis::v1::HistoryPoint point;
-        point.set_unix_seconds(Now());
-        point.set_arm(arm.name());
-        point.set_lift(effect.lift());
-        point.set_low(effect.low());
-        point.set_high(effect.high());
-        point.set_units(arm.units());
-        live->history.push_back(std::move(point));
-      }
-    }
-    // Half as dense where it is old, so that the whole run stays in sight.
-    while (live->history.size() > kHistoryPoints) {
-      std::deque<precis::v1::HistoryPoint> thinned;
-      std::map<std::string, int> seen;
-      for (precis::v1::HistoryPoint& point : live->history) {
-        const int index = seen[point.arm()]++;
-        if (index % 2 == 0) thinned.push_back(std::move(point));
-      }
-      live->history = std::move(thinned);
-    }
+    AddHistory(*report);
   }
 }
 

@@ -71,10 +71,17 @@ class ExperimentTracker {
   // Stops an arm, or all if `arm` is empty. NOT_FOUND, or FAILED_PRECONDITION for the control alone: there would be nothing to compare with.
   absl::Status Stop(const std::string& experiment, const std::string& arm, const std::string& guardrail, const std::string& detail);
 
+  // What peers of the same experiment found and stopped, all of them anew at each call. Guardrails judge by theirs and ours together; what
+  // one of them stopped is stopped here, too. Results of another number of arms are left out.
+  void OnPeers(const std::string& experiment, const std::string& fingerprint, std::vector<ExperimentResults> results,
+               const std::vector<precis::v1::Decision>& stops);
+
   // NOT_FOUND unless it is in the running configuration. `others` are results of peers.
   absl::StatusOr<precis::v1::Report> Report(const std::string& experiment, const std::vector<ExperimentResults>& others = {}) const;
   absl::StatusOr<precis::v1::Experiment> Describe(const std::string& experiment) const;
   absl::StatusOr<ExperimentResults> Results(const std::string& experiment) const;
+  // What was stopped of it.
+  std::vector<precis::v1::Decision> Stops(const std::string& experiment) const;
 
   // Looks at the guardrails now; the tracker does so by itself at every check interval.
   void Check();
@@ -87,6 +94,7 @@ class ExperimentTracker {
     Experiment experiment;
     std::string fingerprint;
     ExperimentResults results;
+    std::vector<ExperimentResults> peers;  // theirs, as last heard
     bool dirty = false;
     std::map<std::string, StoredStop> stops;  // by arm; "" is all
     std::deque<precis::v1::HistoryPoint> history;
@@ -106,6 +114,8 @@ class ExperimentTracker {
   absl::StatusOr<precis::v1::RecordOutcomeResponse> Count(const precis::v1::RecordOutcomeRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   StoredState TakeChanges() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PutBack(const StoredState& changes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Adopt(StoredStop stop);
+  void AddHistory(const precis::v1::Report& report);
   void FillStates(const Live& live, precis::v1::Experiment* out) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const Options options_;

@@ -291,6 +291,7 @@ TEST(ExperimentConfigTest, ABadFileSaysLineAndReason) {
     return std::string(ParseExperimentsText(text, "x.yaml", true).status().message());
   };
   EXPECT_EQ(error(""), "");
+  EXPECT_EQ(error("    batching: homogeneous\n"), "");
   EXPECT_THAT(error("    start: tomorrow\n"), HasSubstr("x.yaml:4: start 'tomorrow' is not a time such as"));
   EXPECT_THAT(error("    share: 120%\n"), HasSubstr("x.yaml:4: share '120%' is not a number from 0 to 1"));
   EXPECT_THAT(error("    ramp: [{share: 5%, form: x}]\n"), HasSubstr("x.yaml:4: unknown key 'form' in a step of the ramp"));

@@ -270,6 +270,43 @@ TEST_F(ExperimentsRpcTest, PeersAreMergedAndOutcomesFindTheirServer) {
   EXPECT_EQ(recorded.arm(), "flash");
 }
 
+TEST_F(ExperimentsRpcTest, AStopReachesThePeersAndAServerIsNotItsOwnPeer) {
+  StartAll();
+  ASSERT_TRUE(Call(From(UnitOf("flash"))).status.ok());
+  Configuration second = configuration_;
+  second.options.experiments_check = absl::Milliseconds(20);
+  const std::string own = StrCat("unix:", directory_, "/second.sock");
+  second.options.listen = own;
+  second.options.experiment_peers = {server_->address(), own, server_->address()};
+  auto started = Server::Start(second, &metrics_, log_.get());
+  ASSERT_TRUE(started.ok()) << started.status();
+  ASSERT_TRUE((*started)->Load([] { return std::make_unique<FakeEngine>(); }).ok());
+  const auto first = std::move(experiments_);
+  experiments_ = Experiments::NewStub(grpc::CreateChannel(own, grpc::InsecureChannelCredentials()));
+  const precis::v1::Report report = GetReport();
+  EXPECT_EQ(report.arms(0).requests() + report.arms(1).requests(), 1) << "the first server's, once";
+  EXPECT_EQ(report.peers_size(), 1);
+  EXPECT_EQ(report.missing_peers_size(), 0);
+
+  // Stopped at the first server by hand: the second hears of it.
+  grpc::ClientContext context;
+  precis::v1::StopExperimentRequest stop;
+  stop.set_name("e");
+  stop.set_arm("flash");
+  stop.set_reason("enough");
+  precis::v1::Experiment stopped;
+  ASSERT_TRUE(first->StopExperiment(&context, stop, &stopped).ok());
+  precis::v1::GetExperimentRequest get;
+  get.set_name("e");
+  precis::v1::ExperimentArm arm;
+  for (int i = 0; i < 500 && arm.state() != precis::v1::ARM_STATE_STOPPED; ++i) {
+    absl::SleepFor(absl::Milliseconds(20));
+    arm = Ask<precis::v1::Experiment>(&Experiments::Stub::GetExperiment, get).second.arms(1);
+  }
+  EXPECT_EQ(arm.state(), precis::v1::ARM_STATE_STOPPED);
+  EXPECT_EQ(arm.stopped_because(), "operator: enough (on a peer)");
+}
+
 TEST_F(ExperimentsRpcTest, TokensAllowPartsOfIt) {
   const std::string file = directory_ + "/tokens";
   std::ofstream(file) << "reader-0123456789abc name=reader allow=experiments\nwriter-0123456789abc name=writer allow=summarize,outcomes\n";

@@ -1,5 +1,6 @@
 // Traffic that an experiment splits.
 #include <map>
+#include <set>
 
 #include "server/experiments/assignment.h"
 #include "tests/server/service_fixture.h"
@@ -73,6 +74,32 @@ TEST_F(ServiceTest, AnExperimentOnAModelTakesRequestsThatItWouldServe) {
   SummarizeRequest other = Request();
   other.set_model("plain");
   EXPECT_EQ(Call(other).response.assignment().reason(), precis::v1::ASSIGNMENT_REASON_NONE);
+}
+
+TEST_F(ServiceTest, HomogeneousArmsHaveBatchesOfTheirOwn) {
+  Experiment experiment;
+  experiment.name = "e";
+  experiment.batching = Batching::kHomogeneous;
+  experiment.arms = {{"a", 1, "standard", ""}, {"b", 1, "flash", ""}};
+  configuration_.experiments.experiments = {experiment};
+  Start();
+  std::map<std::string, std::set<uint64_t>> groups;
+  for (int i = 0; i < 30; ++i) {
+    SummarizeRequest request = Request();
+    request.set_unit_id(StrCat("unit-", i));
+    ASSERT_TRUE(Call(request).status.ok());
+    const runtime::Request submitted = engine_->submitted().back();
+    groups[submitted.labels.arm].insert(submitted.batch_group);
+  }
+  SummarizeRequest forced = Request();
+  forced.set_attention_backend("flash");
+  ASSERT_TRUE(Call(forced).status.ok());
+  EXPECT_EQ(engine_->submitted().back().batch_group, 0u) << "everybody else's";
+  ASSERT_EQ(groups.size(), 2u);
+  EXPECT_EQ(groups["a"].size(), 1u);
+  EXPECT_EQ(groups["b"].size(), 1u);
+  EXPECT_NE(*groups["a"].begin(), *groups["b"].begin());
+  EXPECT_NE(*groups["a"].begin() * *groups["b"].begin(), 0u);
 }
 
 TEST_F(ServiceTest, TheUnitMayComeFromMetadata) {

@@ -232,5 +232,48 @@ TEST_F(TrackerTest, StoppingIsCheckedAndIdempotent) {
   EXPECT_THAT(tracker->WhyStopped(experiment(), "flash"), HasSubstr("x"));
 }
 
+TEST_F(TrackerTest, GuardrailsJudgeByTheServersTogether) {
+  const auto config = TwoArms();
+  const Experiment& experiment = config->experiments[0];
+  const auto fill = [&](ExperimentTracker* tracker, int first) {
+    for (int i = 0; i < 40; ++i) {
+      const std::string unit = StrCat("unit-", first + i);
+      const std::string arm = ChooseArm(experiment, unit).name;
+      for (int j = 0; j < 3; ++j) tracker->OnRequest(experiment, arm, unit, StrCat(unit, "/", j), arm == "flash" ? Failure() : Latency(1));
+    }
+  };
+  const auto open = [&]() -> std::unique_ptr<ExperimentTracker> {
+    ExperimentTracker::Options options;
+    options.check_interval = absl::Hours(1);
+    auto tracker = ExperimentTracker::Create(options, {});
+    if (tracker.ok()) (*tracker)->SetConfig(config);
+    return tracker.ok() ? *std::move(tracker) : nullptr;
+  };
+  const auto one = open(), two = open();
+  fill(one.get(), 0);
+  fill(two.get(), 1000);
+  // Some twenty units an arm are too few; forty are enough.
+  one->Check();
+  two->Check();
+  EXPECT_EQ(one->WhyStopped(experiment, "flash") + two->WhyStopped(experiment, "flash"), "");
+  one->OnPeers("e", "another fingerprint", {*two->Results("e")}, {});
+  one->Check();
+  EXPECT_EQ(one->WhyStopped(experiment, "flash"), "");
+  one->OnPeers("e", experiment.Fingerprint(), {*two->Results("e"), ExperimentResults({1, 1, 1})}, {});
+  one->Check();
+  EXPECT_THAT(one->WhyStopped(experiment, "flash"), HasSubstr("error_rate: errors exceed"));
+  // The peer takes the stop over; a stop of the control or of nobody's arm is none.
+  std::vector<precis::v1::Decision> stops = one->Stops("e");
+  ASSERT_EQ(stops.size(), 1u);
+  stops.push_back(stops[0]);
+  stops.back().set_arm("control");
+  stops.push_back(stops[0]);
+  stops.back().set_arm("no such");
+  two->OnPeers("e", experiment.Fingerprint(), {}, stops);
+  EXPECT_THAT(two->WhyStopped(experiment, "flash"), HasSubstr("(on a peer)"));
+  EXPECT_EQ(two->WhyStopped(experiment, "control"), "");
+  EXPECT_EQ(two->Stops("e").size(), 1u);
+}
+
 }  // namespace
 }  // namespace precis::server
