@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of server_config_fuzz, http_fuzz, tokens_fuzz and request_fuzz (needs grpcio-tools)."""
+"""Writes the seeds of server_config_fuzz, http_fuzz, tokens_fuzz, results_fuzz and request_fuzz (needs grpcio-tools)."""
 
 import importlib
 import pathlib
@@ -55,6 +55,14 @@ REQUESTS = {
     "no_end": LINE % b"metrics",
     "long_target": LINE % (b"a" * 9000) + b"\r\n",
     "binary": bytes(range(256)),
+}
+
+# The first byte: even: the rest makes results of arms, whose bytes the tail damages; odd: bytes of a peer.
+RESULTS = {
+    "empty": b"\x01", "version": b"\x01\x02", "no_arms": b"\x01\x02\x00\x00",
+    "two_arms": b"\x00\x00" + b"".join(bytes([i % 7, 50, i % 8, 16 + i % 50, i % 2, i, 1, 1]) for i in range(120)),
+    "three_arms": b"\x00\x01" + b"".join(bytes([i % 5, 90, i % 4, i, i % 3, i // 2, 1, 1]) for i in range(90)),
+    "damaged": b"\x00\x00" + b"".join(bytes([i, 50, i % 8, 16, i % 2, i, 1, 1 if i < 30 else 0]) for i in range(31)) + bytes(range(3, 90)),
 }
 
 TOKENS = {
@@ -114,6 +122,8 @@ def main() -> None:
         write("http_fuzz", name, data)
     for name, data in TOKENS.items():
         write("tokens_fuzz", name, data)
+    for name, data in RESULTS.items():
+        write("results_fuzz", name, data)
     for name, data in requests().items():
         write("request_fuzz", name, data)
 

@@ -150,6 +150,26 @@ def test_shadow_pairs_are_nobodys_traffic(experiment, cli):
     assert server.metric(FIRST_TOKEN, experiment="flash-vs-standard") == 6
 
 
+@pytest.mark.parametrize("batching", ["mixed", "homogeneous"])
+def test_homogeneous_arms_never_share_a_step(experiment, batching):
+    run, file = experiment
+    file.write_text(TEXT.replace("SAMPLING", "0") + f"    batching: {batching}\n")
+    server = run()
+
+    def steps(composition):
+        return server.metric("precis_step_duration_seconds_count", composition=composition)
+    mixed_before = steps("mixed")
+    units = [f"unit-{i}" for i in range(60)]
+    summaries = send(server, units, tokens=24)
+    assert {s.assignment.arm for s in summaries.values()} == {"control", "flash"} and {s.backend for s in summaries.values()} == {"standard", "flash"}
+    assert (steps("mixed") > mixed_before) == (batching == "mixed") and steps("homogeneous") > 0
+    # Whoever shares the step, the summary is the same.
+    with SummarizerClient(server.address) as client:
+        for unit in units[:5]:
+            alone = client.summarize(Request(f"The {unit} went to town.", backend=summaries[unit].backend, options=GenerationOptions(max_new_tokens=24)))
+            assert alone.text == summaries[unit].text
+
+
 def test_under_load_shadow_work_is_shed_first(experiment):
     run, file = experiment
     file.write_text(TEXT.replace("SAMPLING", "100%"))
