@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Makes training files for precis-finetune out of CNN/DailyMail rows ({"article", "highlights"}, JSON lines, .xz or plain).
 
-    prepare_data.py --rows=train.jsonl.xz --cased=cased.jsonl.xz --cased-repeat=4 --targets=extractive --out=train.jsonl
-    prepare_data.py --rows=val.jsonl.xz --casing-from=cased.jsonl.xz --limit=400 --out=val.jsonl
+    prepare_data.py --rows=train.jsonl.xz --cased=cased.jsonl.xz --cased-repeat=2 --targets=leading --views=3 --out=train.jsonl
+    prepare_data.py --rows=val.jsonl.xz --casing-from=cased.jsonl.xz --targets=leading --limit=300 --out=val.jsonl
 
---targets=extractive replaces the highlights by sentences of the article: greedily those that raise ROUGE-1 + ROUGE-2 F1 against the
+--targets=leading replaces the highlights by the article's first sentences, up to 85 words. --targets=extractive replaces the highlights by sentences of the article: greedily those that raise ROUGE-1 + ROUGE-2 F1 against the
 highlights most, three at most, in the article's order (the oracle of Nallapati et al. 2017, "SummaRuNNer", section 2.3). A small model that learns to
 copy invents less than one that learns to rewrite.
 
@@ -19,10 +19,15 @@ import random
 import re
 
 SENTENCE_END = re.compile(r"(?<=[.!?])(?:['\")\u2019\u201d]+)?\s+(?=['\"(\u2018\u201c]?[A-Za-z0-9])|\n+")
-NOT_AN_END = re.compile(r"(?:^|\s)(?:mr|mrs|ms|dr|st|gen|sen|rep|gov|lt|col|sgt|jr|sr|no|vs|u\.s|u\.k|a\.m|p\.m|[a-z])\.$", re.IGNORECASE)
+NOT_AN_END = re.compile(r"(?:^|[\s(\"'])(?:mr|mrs|ms|dr|st|gen|sen|rep|gov|lt|col|sgt|jr|sr|no|vs|\d+[ap]|\d+[ap]\.m|(?:[a-z]\.)*[a-z])\.$", re.IGNORECASE)
 MOST_SENTENCES = 3
 MOST_WORDS = 90
 CANDIDATES = 40
+LEAD_SENTENCES, LEAD_WORDS, LEAD_CHARACTERS = 4, 85, 480  # about 120 tokens
+MOST_TARGET_CHARACTERS = 520
+SCRAP_WORDS, BYLINE_WORDS = 5, 14
+BYLINE = re.compile(r"\W*(by|published|updated|created|last updated|posted|scroll down|click|watch|read more|follow)\b", re.IGNORECASE)
+MOST_CHARACTERS = 6000  # of an article: more than 1,024 tokens
 
 
 def read_rows(path):
@@ -50,17 +55,43 @@ def recase(text, table):
     return re.sub(r"(^|[.!?]['\"]? +|\n)(['\"(]?)([a-z])", lambda m: m.group(1) + m.group(2) + m.group(3).upper(), text)
 
 
-def sentences(text):
-    """Sentences as they stand in the text; abbreviations and initials end none."""
-    parts, begin = [], 0
+def spans(text):
+    """(begin, end) of the sentences as they stand in the text; abbreviations and initials end none."""
+    found, begin = [], 0
     for match in SENTENCE_END.finditer(text):
-        part = text[begin:match.start()]
-        if "\n" not in match.group() and NOT_AN_END.search(part):
+        if "\n" not in match.group() and NOT_AN_END.search(text[begin:match.start()]):
             continue
-        parts.append(text[begin:match.end()].strip())
+        found.append((begin, match.end()))
         begin = match.end()
-    parts.append(text[begin:].strip())
-    return [part for part in parts if part]
+    found.append((begin, len(text)))
+    return [(begin, end) for begin, end in found if text[begin:end].strip()]
+
+
+def sentences(text):
+    return [text[begin:end].strip() for begin, end in spans(text)]
+
+
+def leading(row):
+    """The article's first sentences, as many as fit into LEAD_WORDS, without bylines and scraps."""
+    chosen, words, characters = [], 0, 0
+    for text in sentences(row["article"]):
+        length = len(text.split())
+        if length < SCRAP_WORDS or (length < BYLINE_WORDS and BYLINE.match(text)):
+            continue
+        if chosen and (words + length > LEAD_WORDS or characters + len(text) > LEAD_CHARACTERS or len(chosen) == LEAD_SENTENCES):
+            break
+        chosen.append(text)
+        words += length
+        characters += len(text)
+    return dict(row, highlights="\n".join(chosen)) if chosen and characters <= MOST_TARGET_CHARACTERS else None
+
+
+def views(row, count, draw):
+    """The article, and count - 1 times its rest from a sentence drawn from the first half: each is another text to copy from."""
+    begins = [begin for begin, _ in spans(row["article"])]
+    later = begins[1:len(begins) // 2 + 1]
+    drawn = draw.sample(later, min(count - 1, len(later)))
+    return [dict(row, article=row["article"][begin:]) for begin in [0, *drawn]]
 
 
 def grams(words, n):
@@ -91,35 +122,60 @@ def extractive(row):
     return dict(row, highlights="\n".join(texts[i] for i in sorted(chosen))) if chosen else None
 
 
+def lengthened(lines, i, characters, draw):
+    """Example i with other articles behind its own, up to a drawn length; its summary stays that of its own."""
+    example, limit, next_line = json.loads(lines[i]), draw.randint(MOST_CHARACTERS, characters), i
+    while len(example["article"]) < limit:
+        next_line = (next_line + 1) % len(lines)
+        example["article"] += "\n" + json.loads(lines[next_line])["article"]
+    return json.dumps(dict(example, article=example["article"][:limit]), ensure_ascii=False)
+
+
+def make(task):
+    """One row's examples; random numbers are the row's own, so that the result does not depend on the number of processes."""
+    row, index, table, args = task
+    draw = random.Random(f"{args.seed} {index}")
+    made = []
+    for view in views(row, args.views, draw):
+        view["article"] = view["article"][:MOST_CHARACTERS]
+        if table and draw.random() < args.recase:
+            view = dict(view, article=recase(view["article"], table), highlights=recase(view["highlights"], table))
+        if args.targets != "highlights":
+            view = (extractive if args.targets == "extractive" else leading)(view)
+        if view:
+            made.append(json.dumps({"article": view["article"], "highlights": view["highlights"]}, ensure_ascii=False))
+    return made
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", required=True, action="append", help="JSON lines; repeat it for more files, or pieces of one .xz joined before")
+    parser.add_argument("--rows", required=True, action="append", help="JSON lines; repeat it for more files")
     parser.add_argument("--cased", help="rows with ordinary casing: they join the rows, and the table is learned from them")
     parser.add_argument("--casing-from", help="learn the table from these rows only")
     parser.add_argument("--cased-repeat", type=int, default=1)
     parser.add_argument("--recase", type=float, default=.5, help="share of the rows that is shown re-cased (default .5)")
-    parser.add_argument("--targets", choices=("highlights", "extractive"), default="highlights")
+    parser.add_argument("--targets", choices=("highlights", "extractive", "leading"), default="highlights")
+    parser.add_argument("--views", type=int, default=1, help="examples of an article; all but the first begin at a later sentence")
+    parser.add_argument("--lengthen", type=int, default=0, help="every second example gets other articles behind its own, up to so many characters")
     parser.add_argument("--limit", type=int, default=0, help="that many rows, drawn by the seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
     draw = random.Random(args.seed)
-    rows = [row for path in args.rows for row in read_rows(path)]
-    if args.limit:
-        rows = draw.sample(rows, min(args.limit, len(rows)))
-    cased = read_rows(args.cased) if args.cased else []
-    table = casing_table(read_rows(args.casing_from) if args.casing_from else cased)
-    rows = [dict(row, article=recase(row["article"], table), highlights=recase(row["highlights"], table)) if draw.random() < args.recase else row
-            for row in rows] + cased * args.cased_repeat
-    if args.targets == "extractive":
-        with multiprocessing.Pool() as pool:
-            rows = [row for row in pool.imap(extractive, rows, chunksize=64) if row]
-    draw.shuffle(rows)
+    with multiprocessing.Pool() as pool:
+        rows = [row for part in pool.imap(read_rows, args.rows) for row in part]
+        if args.limit:
+            rows = draw.sample(rows, min(args.limit, len(rows)))
+        cased = read_rows(args.cased) if args.cased else []
+        table = casing_table(read_rows(args.casing_from) if args.casing_from else cased)
+        tasks = [(row, i, table if i < len(rows) else None, args) for i, row in enumerate(rows + cased * args.cased_repeat)]
+        lines = [line for made in pool.imap(make, tasks, chunksize=64) for line in made]
+    draw.shuffle(lines)
+    if args.lengthen:
+        lines = [lengthened(lines, i, args.lengthen, draw) if i % 2 else line for i, line in enumerate(lines)]
     with open(args.out, "w", encoding="utf-8") as out:
-        for row in rows:
-            out.write(json.dumps({"article": row["article"], "highlights": row["highlights"]}, ensure_ascii=False) + "\n")
-    words = sum(len(row["highlights"].split()) for row in rows)
-    print(f"{args.out}: {len(rows)} rows, {words / len(rows):.1f} words a target")
+        out.writelines(line + "\n" for line in lines)
+    print(f"{args.out}: {len(lines)} examples of {len(rows)} rows and {len(cased)} cased ones")
 
 
 if __name__ == "__main__":
