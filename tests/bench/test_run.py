@@ -22,7 +22,7 @@ def test_it_measures_writes_and_compares(tmp_path):
     for name in ("Prefill/flash/f32/64", "LayerNorm/1", "Tokenizer/encode/words:800", "Loader/f32", "Scheduler/step/queued:1000", "Call/empty", "Engine/f32/prefill/flash/words:50"):
         assert name in names and name in text
         assert result["benchmarks"][name]["seconds"] > 0
-    assert result["benchmarks"]["Scheduler/step/queued:1000"]["waiting"] == 1000 and result["benchmarks"]["Scheduler/step/queued:1000"]["rows"] > 1
+    assert result["benchmarks"]["Scheduler/step/queued:1000"]["waiting"] >= 1000 and result["benchmarks"]["Scheduler/step/queued:1000"]["rows"] > 1
     assert {"tokenizer to tokenizers", "scores to rouge-score, one thread"} <= set(result["peers"])
     assert "grpc_added_ms" in result and result["machine"]["processor"] and result["context"]["threads"]
 

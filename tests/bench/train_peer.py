@@ -3,11 +3,12 @@
 
     train_peer.py --finetune=build/release/runtime/precis-finetune          # with a Python that has torch (tests/golden/requirements.txt)
 
-Both: batches of 8 x 512, forward, backward, clipping, AdamW; no dropout. PyTorch: scaled_dot_product_attention, fused AdamW, eager and torch.compile; bf16 as
+Both: batches of --batch x 512, forward, backward, clipping, AdamW; no dropout. PyTorch: scaled_dot_product_attention, fused AdamW, eager and torch.compile; bf16 as
 autocast and as a model of bf16 weights. Each round runs every contender once; the median of the rounds counts.
 """
 import argparse
 import json
+import os
 import pathlib
 import random
 import statistics
@@ -19,7 +20,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-LAYERS, WIDTH, HEADS, VOCAB, LENGTH, BATCH = 6, 320, 5, 8192, 512, 8
+LAYERS, WIDTH, HEADS, VOCAB, LENGTH = 6, 320, 5, 8192, 512
 
 
 class Block(nn.Module):
@@ -52,14 +53,14 @@ class Model(nn.Module):
 
 
 class Torch:
-    def __init__(self, name, compiled=False, autocast=False, dtype=torch.float32):
+    def __init__(self, name, batch, compiled=False, autocast=False, dtype=torch.float32):
         torch.manual_seed(1)
-        self.name, self.autocast = name, autocast
+        self.name, self.batch, self.autocast = name, batch, autocast
         model = Model().to(dtype)
         self.parameters = list(model.parameters())
         self.run = torch.compile(model) if compiled else model
         self.optimiser = torch.optim.AdamW(self.parameters, lr=1e-4, fused=True)
-        self.tokens = torch.randint(VOCAB, (BATCH, LENGTH + 1))
+        self.tokens = torch.randint(VOCAB, (batch, LENGTH + 1))
         self.step()
 
     def step(self):
@@ -75,19 +76,19 @@ class Torch:
         begin = time.perf_counter()
         for _ in range(steps):
             self.step()
-        return steps * BATCH * LENGTH / (time.perf_counter() - begin)
+        return steps * self.batch * LENGTH / (time.perf_counter() - begin)
 
 
 class Ours:
-    def __init__(self, name, binary, folder, threads, *flags):
-        self.name, self.binary, self.folder, self.threads, self.flags = name, binary, folder, threads, flags
+    def __init__(self, name, batch, binary, folder, threads, *flags):
+        self.name, self.batch, self.binary, self.folder, self.threads, self.flags = name, batch, binary, folder, threads, flags
         self.round = 0
 
     def tokens_per_second(self, steps):
         self.round += 1
         out = self.folder / f"{self.name}-{self.round}".replace(" ", "-")
         subprocess.run([self.binary, f"--new-model={self.folder}/config.json", f"--tokenizer={self.folder}", f"--data={self.folder}/data.txt", f"--out={out}",
-                        f"--length={LENGTH + 1}", f"--batch-tokens={BATCH * LENGTH}", f"--max-steps={steps + 1}", "--dropout=0", "--log-every=1",
+                        f"--length={LENGTH + 1}", f"--batch-tokens={self.batch * LENGTH}", f"--max-steps={steps + 1}", "--dropout=0", "--log-every=1",
                         "--checkpoint-every=0", f"--threads={self.threads}", *self.flags], check=True, stderr=subprocess.DEVNULL)
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()][1:]  # --log-every=1: each line's speed is its own step's
         return len(lines) / sum(1 / line["speed/tokens_per_second"] for line in lines)
@@ -117,6 +118,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="of a contender in a round")
+    parser.add_argument("--batch", type=int, default=8, help="sequences of a batch")
     parser.add_argument("--only", default="", help="contenders whose names hold this")
     parser.add_argument("--compile", action="store_true", help="torch.compile too (takes a minute to compile)")
     parser.add_argument("--json", type=pathlib.Path)
@@ -125,12 +127,12 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         prepare(folder)
-        makers = {"precis f32": lambda n: Ours(n, options.finetune, folder, options.threads), "torch f32": Torch,
-                  "precis f32 alibi": lambda n: Ours(n, options.finetune, folder, options.threads, "--positions=alibi"),
-                  "precis bf16": lambda n: Ours(n, options.finetune, folder, options.threads, "--dtype=bf16"),
-                  "torch bf16 autocast": lambda n: Torch(n, autocast=True), "torch bf16": lambda n: Torch(n, dtype=torch.bfloat16)}
+        makers = {"precis f32": lambda n: Ours(n, options.batch, options.finetune, folder, options.threads), "torch f32": lambda n: Torch(n, options.batch),
+                  "precis f32 alibi": lambda n: Ours(n, options.batch, options.finetune, folder, options.threads, "--positions=alibi"),
+                  "precis bf16": lambda n: Ours(n, options.batch, options.finetune, folder, options.threads, "--dtype=bf16"),
+                  "torch bf16 autocast": lambda n: Torch(n, options.batch, autocast=True), "torch bf16": lambda n: Torch(n, options.batch, dtype=torch.bfloat16)}
         if options.compile:
-            makers["torch f32 compiled"] = lambda n: Torch(n, compiled=True)
+            makers["torch f32 compiled"] = lambda n: Torch(n, options.batch, compiled=True)
         contenders = [make(name) for name, make in makers.items() if options.only in name]
         speeds = {c.name: [] for c in contenders}
         for _ in range(options.rounds):
@@ -139,7 +141,7 @@ def main():
     for name, values in speeds.items():
         print(f"{name:24} {statistics.median(values):8.0f} tokens/s   ({min(values):.0f} to {max(values):.0f})")
     if options.json:
-        options.json.write_text(json.dumps({"torch": torch.__version__, "threads": options.threads, "tokens_per_second": speeds}, indent=1) + "\n")
+        options.json.write_text(json.dumps({"torch": torch.__version__, "threads": options.threads, "batch": options.batch, "load": os.getloadavg()[0], "tokens_per_second": speeds}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

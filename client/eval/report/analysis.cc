@@ -23,7 +23,10 @@ const Json* FindComparison(const Json& comparisons, const std::string& group, co
   return nullptr;
 }
 
-// Against lead-3 and against the first backend, by ROUGE-1.
+// Three contenders are told apart in pairs; of more, each is set against the first, and the tables have the rest.
+bool InVerdict(const Study& study, const std::string& a) { return study.backends.size() <= 3 || a == study.backends.front(); }
+
+// Against lead-3 and against each other, by ROUGE-1.
 void QualityVerdict(const Study& study, const Json& results, std::vector<std::string>* verdict) {
   for (const auto& [group, systems] : results["quality"].items()) {
     if (results["quality"].size() > 1 && group == "all") continue;  // distributions that differ are told apart
@@ -40,6 +43,7 @@ void QualityVerdict(const Study& study, const Json& results, std::vector<std::st
   }
   for (const Json& same : results["same_texts"]) {
     const std::string a = same["a"], b = same["b"];
+    if (!InVerdict(study, a)) continue;
     const Json* const comparison = FindComparison(results["comparisons"], "all", "rouge1", a, b);
     std::string line = absl::StrFormat("%s and %s wrote the same text for %d of %d documents", a, b, same["same"].get<int64_t>(), same["n"].get<int64_t>());
     if (comparison != nullptr && same["same"] != same["n"]) {
@@ -49,9 +53,9 @@ void QualityVerdict(const Study& study, const Json& results, std::vector<std::st
   }
 }
 
-void EfficiencyVerdict(const Json& results, std::vector<std::string>* verdict) {
+void EfficiencyVerdict(const Study& study, const Json& results, std::vector<std::string>* verdict) {
   for (const Json& comparison : results["efficiency_comparisons"]) {
-    if (comparison["ratio"].is_null()) continue;
+    if (comparison["ratio"].is_null() || !InVerdict(study, comparison["a"])) continue;
     const std::string measure = comparison["measure"], a = comparison["a"], b = comparison["b"];
     const double ratio = comparison["ratio"].get<double>();
     const bool sure = comparison["p_holm"].get<double>() < 0.05;
@@ -91,7 +95,7 @@ Json Analyse(const Study& study, const Scored& scored, const AnalysisOptions& op
   results["open_loop"] = OpenLoopJson(study);
   std::vector<std::string> verdict;
   QualityVerdict(study, results, &verdict);
-  EfficiencyVerdict(results, &verdict);
+  EfficiencyVerdict(study, results, &verdict);
   if (verdict.empty()) verdict.push_back("Nothing to compare: no document was answered.");
   results["verdict"] = verdict;
   return results;

@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "client/eval/report/writers.h"
 #include "client/eval/score/lcs.h"
 #include "client/eval/text/words.h"
@@ -20,7 +21,11 @@ std::string TableHtml(const TextTable& table) {
   }
   const auto cells = [&](const char* tag, const std::vector<std::string>& row) {
     std::string html = "<tr>";
-    for (size_t i = 0; i < row.size(); ++i) absl::StrAppend(&html, "<", tag, is_text[i] ? " class=\"text\">" : ">", EscapeMarkup(row[i]), "</", tag, ">");
+    for (size_t i = 0; i < row.size(); ++i) {
+      std::string cell = EscapeMarkup(row[i]);
+      if (is_text[i]) cell = absl::StrReplaceAll(cell, {{"+", "<wbr>+"}});  // where a contender's name may be broken
+      absl::StrAppend(&html, "<", tag, is_text[i] ? " class=\"text\">" : ">", cell, "</", tag, ">");
+    }
     return html + "</tr>\n";
   };
   std::string html = absl::StrCat("<div class=\"scroll\"><table>", Element("caption", table.caption), "<thead>", cells("th", table.header), "</thead><tbody>\n");

@@ -14,7 +14,7 @@ h1{font-size:1.7rem;line-height:1.2;margin:.2em 0}h2{font-size:1.25rem;margin:2.
 p,li{max-width:78ch}.soft,caption,footer{color:var(--soft)}.verdict{background:var(--panel);border-left:4px solid #0072b2;padding:10px 18px;border-radius:4px}
 .verdict li{margin:.35em 0}.scroll{overflow-x:auto;margin:0 0 1.4em}table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums;min-width:min(100%,420px)}
 caption{text-align:left;padding:.2em 0 .4em;font-size:.9rem}th,td{padding:5px 12px 5px 0;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child,td:first-child,td.text,th.text{text-align:left}thead th{color:var(--soft);font-weight:600}
+th:first-child,td:first-child,td.text,th.text{text-align:left}td.text{white-space:normal;min-width:7em;max-width:18em}thead th{color:var(--soft);font-weight:600}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:18px}.charts figure{margin:0;background:var(--panel);border-radius:6px;padding:8px}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-family:inherit}svg .title{font-size:14px;font-weight:600}svg .tick{font-size:11px}svg .label{font-size:12px;fill:var(--soft)}
 svg .grid{stroke:var(--line);fill:none}svg .axis{stroke:var(--soft);fill:none}svg .whisker{stroke:var(--ink);fill:none}svg .stroke{fill:none;stroke-width:2}
