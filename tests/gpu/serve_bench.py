@@ -96,9 +96,13 @@ def measure(args, server, folder):
         return by_length(args, server, folder)
     files, record = write_documents(args, server, folder), {}
     for count in filter(None, args.concurrency.split(",")):
-        for stage in load(args, server, files, [f"--concurrency={count}", f"--warmup={min(int(count), 16)}"], folder):
-            record[f"closed {count}"] = stage | {"gpu": device_memory()}
-            print(line(f"closed {count}", stage), flush=True)
+        stages = [stage for _ in range(args.repeats) for stage in load(args, server, files, [f"--concurrency={count}", f"--warmup={min(int(count), 16)}"], folder)]
+        if not stages:
+            continue
+        stages.sort(key=lambda stage: stage["all"]["ok_per_second"])
+        middle, rates = stages[len(stages) // 2], [stage["all"]["ok_per_second"] for stage in stages]
+        record[f"closed {count}"] = middle | {"gpu": device_memory(), "ok_per_second_of_runs": rates}
+        print(line(f"closed {count}", middle) + (f"  ({rates[0]:.1f} to {rates[-1]:.1f}/s)" if len(rates) > 1 else ""), flush=True)
     for rate in filter(None, args.rates.split(",")):
         for stage in load(args, server, files, [f"--rate={rate}"], folder):
             record[f"rate {rate}"] = stage | {"gpu": device_memory()}
@@ -123,6 +127,7 @@ def main():
     parser.add_argument("--rates", default="", help="arrivals a second, parted by commas")
     parser.add_argument("--lengths", default="", help="instead: single requests of so many tokens in all, parted by commas, for each backend")
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each --concurrency; the one with the median rate is kept, with all rates")
     parser.add_argument("--server-flag", action="append", default=[], help="such as --server-flag=--max-step-tokens=2048")
     parser.add_argument("--name", default="server", help="of this run in the JSON file, which is added to")
     parser.add_argument("--json", type=Path)

@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 HEADS, HEAD_DIM, TOKENS = 12, 64, 16384
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
+QUICK_LENGTHS = (1024, 4096, 16384)
 BACKENDS = (
     ('math', SDPBackend.MATH),
     ('flash', SDPBackend.FLASH_ATTENTION),
@@ -36,8 +37,8 @@ def alibi_slopes(heads):
     return slopes + [2 ** (-4 * k / power) for k in range(1, 2 * power, 2)][: heads - power]
 
 
-def median_us(call, calls, repeats):
-    """Median microseconds of one call: a CUDA graph of several between events, or plain calls where capture fails."""
+def quartiles_us(call, calls, repeats):
+    """Microseconds of one call, quartiles and median: a CUDA graph of several between events, or plain calls where capture fails."""
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -64,7 +65,8 @@ def median_us(call, calls, repeats):
         end.synchronize()
         if i >= 3:
             times.append(1e3 * begin.elapsed_time(end) / calls)
-    return sorted(times)[len(times) // 2]
+    times.sort()
+    return [times[len(times) * i // 4] for i in (1, 2, 3)]
 
 
 class Peers:
@@ -76,12 +78,13 @@ class Peers:
 
     def add(self, table, row, column, unit, call, rate, calls=5):
         try:
-            us = median_us(call, calls, self.args.repeats)
+            low, us, high = quartiles_us(call, calls, self.args.repeats)
         except Exception as error:  # a backend that refuses a shape is a result too
             print(f'{row} at {column}: {type(error).__name__}: {str(error)[:100]}', file=sys.stderr)
             torch.cuda.synchronize()
             return
-        self.records.append(dict(table=table, row=row, column=column, unit=unit, value=rate / us if unit != 'us' else us, us=us, note=''))
+        self.records.append(dict(table=table, row=row, column=column, unit=unit, value=rate / us if unit != 'us' else us, us=us, low_us=low,
+                                 high_us=high, note=''))
 
     def ceilings(self):
         x = torch.randn(1 << 30, device='cuda', dtype=torch.bfloat16)
@@ -94,7 +97,7 @@ class Peers:
         slopes = torch.tensor(alibi_slopes(HEADS), device='cuda')
         from torch.nn.attention.flex_attention import create_block_mask, flex_attention
         flex = torch.compile(flex_attention, dynamic=False)
-        for length in LENGTHS:
+        for length in QUICK_LENGTHS if self.args.quick else LENGTHS:
             batch = TOKENS // length
             q, k, v = (torch.randn(batch, HEADS, length, HEAD_DIM, device='cuda', dtype=torch.bfloat16) for _ in range(3))
             rate = 4 * batch * length * length * HEADS * HEAD_DIM / 2 * 1e-6
@@ -116,7 +119,7 @@ class Peers:
                 bias = bias[None].expand(batch, HEADS, length, length)
                 for name, backend in BACKENDS[2:]:
                     calls[f'PyTorch SDPA {name} + bias alibi'] = sdpa(backend, attn_mask=bias)
-            if not self.args.no_flex:
+            if not self.args.no_flex and length <= (4096 if self.args.quick else 16384):
                 mask = create_block_mask(lambda b, h, i, j: i >= j, None, None, length, length, device='cuda')
                 calls['FlexAttention'] = lambda mask=mask: flex(q, k, v, block_mask=mask)
                 calls['FlexAttention alibi'] = lambda mask=mask: flex(
@@ -141,7 +144,7 @@ class Peers:
                     return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
             calls = {'PyTorch SDPA flash': lambda: sdpa(SDPBackend.FLASH_ATTENTION), 'PyTorch SDPA cuDNN': lambda: sdpa(SDPBackend.CUDNN_ATTENTION)}
-            if not self.args.no_flex and length <= 4096:
+            if not self.args.no_flex and not self.args.quick and length <= 4096:
                 mask = create_block_mask(lambda b, h, i, j: i >= j, None, None, length, length, device='cuda')
                 calls['FlexAttention alibi'] = lambda mask=mask: flex(
                     q, k, v, score_mod=lambda score, b, h, i, j: score + slopes[h] * (j - i), block_mask=mask)
@@ -181,6 +184,7 @@ def main():
     parser.add_argument('--json', help='write the records here')
     parser.add_argument('--ours', help='JSON of precis-gpu-bench, to be set beside the peers')
     parser.add_argument('--repeats', type=int, default=15)
+    parser.add_argument('--quick', action='store_true', help='three lengths; FlexAttention forward only, to 4096')
     parser.add_argument('--no-flex', action='store_true', help='skip FlexAttention, which compiles for a minute')
     args = parser.parse_args()
     torch.manual_seed(0)

@@ -42,13 +42,13 @@ int TicketSlot() {
 }
 
 template <bool kKeys, class Policy>
-void Pass(sm90::BackwardParams params, bool dependent, Stream stream) {
+void Pass(sm90::BackwardParams params, Stream stream) {
   using Shape = sm90::BackwardShape<kKeys>;
   params.ticket_slot = TicketSlot();
   const int64_t blocks = (params.args.max_length + Shape::kOwnBlock - 1) / Shape::kOwnBlock;
   LaunchConfig config;
   config.grid = {std::min<int64_t>(Multiprocessors(), blocks * params.args.heads * params.args.sequences), 1, 1};
-  config.dependent = dependent;
+  config.dependent = true;
   config.block = {Shape::kThreads, 1, 1};
   config.shared_bytes = static_cast<int>(sizeof(sm90::BackwardShared));
   config.stream = stream;
@@ -61,15 +61,15 @@ void LaunchBounds(const FlashBackwardArgs& args, Stream stream) {
   config.block = {sm90::kNormThreads, 1, 1};
   config.shared_bytes = 3 * sm90::kNormThreads / 32 * static_cast<int>(sizeof(float));
   config.stream = stream;
+  config.dependent = true;
   Launch(&sm90::RowBoundsSm90, config, args);
 }
 
 template <class Policy>
 void Run(const sm90::BackwardParams& params, Stream stream) {
-  const bool reach = Policy::kAlibi && params.args.max_length >= sm90::kBackwardReach;
-  if (reach) LaunchBounds(params.args, stream);
-  Pass<false, Policy>(params, reach, stream);
-  Pass<true, Policy>(params, true, stream);
+  if (Policy::kAlibi && params.args.max_length >= sm90::kBackwardReach) LaunchBounds(params.args, stream);
+  Pass<false, Policy>(params, stream);
+  Pass<true, Policy>(params, stream);
 }
 
 }  // namespace

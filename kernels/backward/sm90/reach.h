@@ -63,6 +63,7 @@ PRECIS_DEVICE int Reached(const FlashBackwardArgs& args, const BackwardItem& ite
 
 // Block (chunk, head). Rows of nobody's may come along: they only loosen a bound.
 PRECIS_KERNEL(kNormThreads, 8) RowBoundsSm90(const PRECIS_GRID_CONSTANT FlashBackwardArgs args) {
+  GridDependencyWait();
   GridDependencyLaunch();
   const int chunk = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, width = args.heads * kHeadDim;

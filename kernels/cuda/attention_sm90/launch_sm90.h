@@ -55,11 +55,11 @@ inline int64_t ReachBytes(int heads, int sequences, int max_query, int max_conte
   return int64_t{sizeof(float)} * heads * sequences * (NormTiles(max_context) + NormChunks(max_query));
 }
 
-// Enqueues the norms where the workspace holds them. True: they will be there for a dependent launch.
-inline bool LaunchNorms(const GpuAttentionArgs& args, FlashParams* params, Stream stream) {
+// Enqueues the norms where the workspace holds them.
+inline void LaunchNorms(const GpuAttentionArgs& args, FlashParams* params, Stream stream) {
   const GpuSequences& s = args.sequences;
   const int64_t bytes = ReachBytes(args.cache.heads, s.count, s.max_query, s.max_context);
-  if (bytes == 0 || args.workspace == nullptr || args.workspace_bytes < bytes) return false;
+  if (bytes == 0 || args.workspace == nullptr || args.workspace_bytes < bytes) return;
   NormParams norms;
   norms.qkv = static_cast<const Bf16*>(args.qkv);
   norms.qkv_stride = args.qkv_stride;
@@ -78,8 +78,8 @@ inline bool LaunchNorms(const GpuAttentionArgs& args, FlashParams* params, Strea
   config.block = {kNormThreads, 1, 1};
   config.shared_bytes = kNormThreads / 32 * static_cast<int>(sizeof(float));
   config.stream = stream;
+  config.dependent = true;
   Launch(&NormsSm90, config, norms);
-  return true;
 }
 
 template <class Policy, class Tuning>
@@ -93,7 +93,8 @@ void LaunchForward(const GpuAttentionArgs& args, int multiprocessors, bool ticke
   config.block = {kThreads, 1, 1};
   config.shared_bytes = static_cast<int>(sizeof(SharedBlock)) + (Policy::kAlibi ? BiasBytes(args.cache.heads) : 0);
   config.stream = stream;
-  if (Policy::kAlibi) config.dependent = LaunchNorms(args, &params, stream);
+  config.dependent = true;
+  if (Policy::kAlibi) LaunchNorms(args, &params, stream);
   Launch(&FlashForwardSm90<Policy, Tuning>, config, params);
 }
 

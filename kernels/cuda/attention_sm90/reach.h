@@ -102,6 +102,7 @@ PRECIS_DEVICE float NormOf(float squared_length) { return squared_length > 0.0f 
 
 // Block (x, head, sequence): a tile of keys, and from norm_tiles on a chunk of queries.
 PRECIS_KERNEL(kNormThreads, 8) NormsSm90(const PRECIS_GRID_CONSTANT NormParams p) {
+  GridDependencyWait();
   GridDependencyLaunch();
   const int x = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y), sequence = static_cast<int>(blockIdx.z);
   const bool queries = x >= p.norm_tiles;
