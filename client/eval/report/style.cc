@@ -11,7 +11,7 @@ std::string ReportStyle() {
 body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.55 system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif}
 main{max-width:1180px;margin:0 auto;padding:24px 20px 64px}
 h1{font-size:1.7rem;line-height:1.2;margin:.2em 0}h2{font-size:1.25rem;margin:2.2em 0 .6em;padding-top:.4em;border-top:1px solid var(--line)}h3{font-size:1rem;margin:1.6em 0 .5em}
-p,li{max-width:78ch}.soft,caption,footer{color:var(--soft)}.verdict{background:var(--panel);border-left:4px solid #0072b2;padding:10px 18px;border-radius:4px}
+p,li{max-width:78ch}p,li,h3,h4{overflow-wrap:anywhere}.soft,caption,footer{color:var(--soft)}.verdict{background:var(--panel);border-left:4px solid #0072b2;padding:10px 18px;border-radius:4px}
 .verdict li{margin:.35em 0}.scroll{overflow-x:auto;margin:0 0 1.4em}table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums;min-width:min(100%,420px)}
 caption{text-align:left;padding:.2em 0 .4em;font-size:.9rem}th,td{padding:5px 12px 5px 0;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 th:first-child,td:first-child,td.text,th.text{text-align:left}td.text{white-space:normal;min-width:7em;max-width:18em}thead th{color:var(--soft);font-weight:600}

@@ -1,4 +1,5 @@
 """What the tests of the program precis-eval share: documents, a real server, the program."""
+import hashlib
 import json
 import os
 import subprocess
@@ -24,7 +25,7 @@ def documents(count):
         topic, other = TOPICS[i % len(TOPICS)], TOPICS[(i * 3 + 1) % len(TOPICS)]
         sentences = [f"{topic.capitalize()} was in the news on day {i + 1}.", f"People near {other} spoke of {topic} for {i + 2} hours.", f"Mayor Anna Ruiz said that {topic} matters."]
         sentences += [f"Line {k} tells more of {TOPICS[(i + k) % len(TOPICS)]} and of {other}." for k in range(4 + i % 5)]
-        rows.append({"id": f"doc-{i}", "article": " ".join(sentences), "highlights": f"{topic} was in the news.\nMayor Ruiz spoke of it.", "source": "cnn" if i % 2 else "dailymail"})
+        rows.append({"id": hashlib.sha1(b"%d" % i).hexdigest(), "article": " ".join(sentences), "highlights": f"{topic} was in the news.\nMayor Ruiz spoke of it.", "source": "cnn" if i % 2 else "dailymail"})
     return rows
 
 
