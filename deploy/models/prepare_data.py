@@ -131,6 +131,12 @@ def lengthened(lines, i, characters, draw):
     return json.dumps(dict(example, article=example["article"][:limit]), ensure_ascii=False)
 
 
+def on_lines(text, draw):
+    """Some or all sentences on lines of their own, as paragraphs are in ordinary text; the data has none."""
+    parts, separator, share = sentences(text), draw.choice(["\n", "\n\n"]), draw.choice([.3, .6, 1.])
+    return parts[0] + "".join((separator if draw.random() < share else " ") + part for part in parts[1:])
+
+
 def make(task):
     """One row's examples; random numbers are the row's own, so that the result does not depend on the number of processes."""
     row, index, table, args = task
@@ -142,6 +148,10 @@ def make(task):
             view = dict(view, article=recase(view["article"], table), highlights=recase(view["highlights"], table))
         if args.targets != "highlights":
             view = (extractive if args.targets == "extractive" else leading)(view)
+        if view and args.lines and 900 < len(view["article"]) < 2200:
+            view["article"] = on_lines(view["article"], draw)
+        elif args.lines:
+            continue
         if view:
             made.append(json.dumps({"article": view["article"], "highlights": view["highlights"]}, ensure_ascii=False))
     return made
@@ -156,6 +166,7 @@ def main():
     parser.add_argument("--recase", type=float, default=.5, help="share of the rows that is shown re-cased (default .5)")
     parser.add_argument("--targets", choices=("highlights", "extractive", "leading"), default="highlights")
     parser.add_argument("--views", type=int, default=1, help="examples of an article; all but the first begin at a later sentence")
+    parser.add_argument("--lines", action="store_true", help="short articles only, with sentences on lines of their own")
     parser.add_argument("--lengthen", type=int, default=0, help="every second example gets other articles behind its own, up to so many characters")
     parser.add_argument("--limit", type=int, default=0, help="that many rows, drawn by the seed")
     parser.add_argument("--seed", type=int, default=1)
