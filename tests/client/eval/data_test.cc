@@ -155,7 +155,7 @@ TEST_F(DataTest, AnOpenQuoteIsABadRowNotALostFile) {
 
 TEST_F(DataTest, AnOpenQuoteInTheHeaderIsAnError) {
   const auto data = Read(Write("a.csv", "article,\"highlights\na,b\n"));
-  EXPECT_EQ(data.status().code(), absl::StatusCode::kDataLoss) << data.status();
+  EXPECT_EQ(data.status().code(), absl::StatusCode::kInvalidArgument) << data.status();
   EXPECT_THAT(std::string(data.status().message()), HasSubstr("in the header a quote is opened and never closed"));
 }
 
