@@ -26,9 +26,11 @@
 #include "absl/synchronization/blocking_counter.h"
 #include "nlohmann/json.hpp"
 #include "runtime/engine.h"
+#include "tests/bench/must.h"
 
 namespace {
 
+using precis::bench::Must;
 using precis::runtime::Catalog;
 using precis::runtime::Engine;
 using precis::runtime::EngineOptions;
@@ -71,13 +73,6 @@ Flags ParseFlags(int argc, char** argv) {
   }
   if (flags.model.empty() || flags.threads < 1 || flags.runs < 1) Usage(2);
   return flags;
-}
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (value.ok()) return *std::move(value);
-  std::cerr << value.status() << "\n";
-  std::exit(1);
 }
 
 // Private bytes, and file pages, resident now.

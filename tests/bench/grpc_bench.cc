@@ -18,8 +18,12 @@
 #include "kernels/device.h"
 #include "nlohmann/json.hpp"
 #include "server/process.h"
+#include "tests/bench/must.h"
 
 namespace {
+
+using precis::bench::Check;
+using precis::bench::Must;
 
 using Clock = std::chrono::steady_clock;
 
@@ -49,18 +53,6 @@ Flags ParseFlags(int argc, char** argv) {
   }
   if (flags.model.empty() || flags.calls < 1 || flags.threads < 1 || flags.words < 1 || flags.new_tokens < 1) Usage(2);
   return flags;
-}
-
-void Check(const absl::Status& status) {
-  if (status.ok()) return;
-  std::cerr << status << "\n";
-  std::exit(1);
-}
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  Check(value.status());
-  return *std::move(value);
 }
 
 std::string Document(int words) {

@@ -6,6 +6,7 @@
 #include "kernels/backward/sm90/flash_backward_sm90.h"
 #include "kernels/backward/sm90/stream.h"
 #include "kernels/cuda/platform/launch.h"
+#include "kernels/cuda/platform/multiprocessors.h"
 #include "kernels/cuda/platform/tensor_map.h"
 
 namespace precis::kernels::PRECIS_GPU_NS {
@@ -25,17 +26,6 @@ bool EncodeMap(const void* base, int columns, int64_t stride, int rows, TensorMa
   return MakeTensorMap(spec, map);
 }
 
-int Multiprocessors() {
-#ifdef PRECIS_SIMT
-  return 2;  // more than one block, and blocks with more than one item, on small shapes
-#else
-  int device = 0, count = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-  return count;
-#endif
-}
-
 int TicketSlot() {
   static std::atomic<unsigned> launches{0};
   return static_cast<int>(launches++ % sm90::kTicketSlots);
@@ -47,7 +37,7 @@ void Pass(sm90::BackwardParams params, Stream stream) {
   params.ticket_slot = TicketSlot();
   const int64_t blocks = (params.args.max_length + Shape::kOwnBlock - 1) / Shape::kOwnBlock;
   LaunchConfig config;
-  config.grid = {std::min<int64_t>(Multiprocessors(), blocks * params.args.heads * params.args.sequences), 1, 1};
+  config.grid = {std::min<int64_t>(Multiprocessors(2), blocks * params.args.heads * params.args.sequences), 1, 1};
   config.dependent = true;
   config.block = {Shape::kThreads, 1, 1};
   config.shared_bytes = static_cast<int>(sizeof(sm90::BackwardShared));

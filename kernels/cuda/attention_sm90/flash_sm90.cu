@@ -1,24 +1,14 @@
 #include "kernels/cuda/attention_sm90/flash_sm90.h"
 
 #include "kernels/cuda/attention_sm90/launch_sm90.h"
+#include "kernels/cuda/platform/multiprocessors.h"
 
 namespace precis::kernels::PRECIS_GPU_NS {
 namespace {
 
-int Multiprocessors() {
-#ifdef PRECIS_SIMT
-  return 3;  // more than one block, and blocks with more than one item, on small shapes
-#else
-  int device = 0, count = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-  return count;
-#endif
-}
-
 template <class Policy>
 void Forward(const GpuAttentionArgs& args, Stream stream) {
-  sm90::LaunchForward<Policy, sm90::ForwardTuning>(args, Multiprocessors(), true, stream);
+  sm90::LaunchForward<Policy, sm90::ForwardTuning>(args, Multiprocessors(3), true, stream);
 }
 
 }  // namespace

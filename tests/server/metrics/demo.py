@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import urllib.request
 
@@ -26,9 +25,3 @@ def demo(*flags):
 def fetch(url):
     with urllib.request.urlopen(url, timeout=10) as response:
         return response.read().decode()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
