@@ -1,8 +1,7 @@
 // Four elements share one Philox block: counter (element / 4, stream), key seed.
 
-#include "kernels/backward/philox.h"
+#include "kernels/backward/drop_four.h"
 #include "kernels/backward/train_list.h"
-#include "kernels/cuda/element_io.h"
 #include "kernels/cuda/platform/launch.h"
 
 namespace precis::kernels::PRECIS_GPU_NS {
@@ -15,12 +14,7 @@ PRECIS_KERNEL(kThreads, 4) DropoutKernel(const PRECIS_GRID_CONSTANT DropoutArgs 
   const int64_t begin = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 4;
   if (begin >= a.count) return;
   const Random4 random = Philox(begin / 4, a.stream, a.seed);
-  const T* x = static_cast<const T*>(a.x);
-  T* y = static_cast<T*>(a.y);
-  PRECIS_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    if (begin + i < a.count) StoreElement(y + begin + i, random.v[i] >= threshold ? LoadElement(x + begin + i) * scale : 0.0f);
-  }
+  DropFour(random, threshold, scale, static_cast<const T*>(a.x) + begin, static_cast<T*>(a.y) + begin, a.count - begin);
 }
 
 }  // namespace

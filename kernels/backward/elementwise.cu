@@ -1,6 +1,6 @@
 // What the trainer's forward and backward passes need element by element: an activation into another buffer, and f32 to T with dropout on the way.
 
-#include "kernels/backward/philox.h"
+#include "kernels/backward/drop_four.h"
 #include "kernels/backward/train_list.h"
 #include "kernels/cuda/element_io.h"
 #include "kernels/cuda/ops/activation.h"
@@ -33,13 +33,9 @@ template <class T>
 PRECIS_KERNEL(kThreads, 4) ConvertKernel(const PRECIS_GRID_CONSTANT ConvertArgs a, uint32_t threshold, float scale) {
   const int64_t begin = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 4;
   if (begin >= a.count) return;
-  T* y = static_cast<T*>(a.y);
   Random4 random = {{~0u, ~0u, ~0u, ~0u}};
   if (threshold > 0) random = Philox(begin / 4, a.stream, a.seed);
-  PRECIS_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    if (begin + i < a.count) StoreElement(y + begin + i, random.v[i] >= threshold ? a.x[begin + i] * scale : 0.0f);
-  }
+  DropFour(random, threshold, scale, a.x + begin, static_cast<T*>(a.y) + begin, a.count - begin);
 }
 
 LaunchConfig Config(int64_t count, int per_thread, Stream stream) {

@@ -70,58 +70,126 @@ PRECIS_KERNEL(kThreads, 2) RowsKernel(const PRECIS_GRID_CONSTANT LayerNormBackwa
   }
 }
 
-// A row a warp, for widths up to 32 kColumns: x and dy are read once, a lane's columns' sums stay in registers; the block's warps are added in order.
-template <class T, int kColumns>
-PRECIS_KERNEL(kThreads, 1) WarpRowsKernel(const PRECIS_GRID_CONSTANT LayerNormBackwardArgs a) {
-  float* sums = reinterpret_cast<float*>(DynamicShared());
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const float over_width = 1.0f / static_cast<float>(a.width);
-  float gain_sums[kColumns], bias_sums[kColumns];
-  PRECIS_UNROLL
-  for (int i = 0; i < kColumns; ++i) gain_sums[i] = bias_sums[i] = 0;
-  for (int64_t r = int64_t{blockIdx.x} * kWarps + warp; r < a.rows; r += int64_t{gridDim.x} * kWarps) {
-    const float* x = a.x + r * a.width;
-    const T* dy = static_cast<const T*>(a.dy) + r * a.width;
-    float normal[kColumns], d[kColumns], mean = 0, squares = 0, sum = 0, dot = 0;
+// A lane's columns of a row, four at a time: vector i holds columns 4 (lane + 32 i) .. + 3; those past the width are 0.
+template <int kVectors>
+struct LaneColumns {
+  float v[kVectors][4];
+
+  template <class T>
+  PRECIS_DEVICE void Load(const T* row, int width, int lane) {
     PRECIS_UNROLL
-    for (int i = 0; i < kColumns; ++i) {
-      const int c = lane + 32 * i;
-      normal[i] = c < a.width ? x[c] : 0;
-      d[i] = c < a.width ? LoadElement(dy + c) : 0;
-      mean += normal[i];
+    for (int i = 0; i < kVectors; ++i) {
+      const int column = 4 * (lane + 32 * i);
+      if (column < width) {
+        LoadFour(row + column, v[i]);
+      } else {
+        v[i][0] = v[i][1] = v[i][2] = v[i][3] = 0;
+      }
     }
-    mean = WarpSum(mean) * over_width;
+  }
+  PRECIS_DEVICE void Store(float* row, int width, int lane) const {
     PRECIS_UNROLL
-    for (int i = 0; i < kColumns; ++i) {
-      normal[i] = lane + 32 * i < a.width ? normal[i] - mean : 0;
-      squares += normal[i] * normal[i];
+    for (int i = 0; i < kVectors; ++i) {
+      if (4 * (lane + 32 * i) < width) StoreFour(row + 4 * (lane + 32 * i), v[i]);
     }
-    const float inverse_deviation = 1.0f / ::sqrtf(WarpSum(squares) * over_width + a.epsilon);
+  }
+  PRECIS_DEVICE float Sum() const {
+    float sum = 0;
     PRECIS_UNROLL
-    for (int i = 0; i < kColumns; ++i) {
-      normal[i] *= inverse_deviation;
-      gain_sums[i] += d[i] * normal[i];
-      bias_sums[i] += d[i];
-      d[i] *= lane + 32 * i < a.width ? a.gain[lane + 32 * i] : 0;
-      sum += d[i];
-      dot += d[i] * normal[i];
+    for (int i = 0; i < kVectors; ++i) sum += (v[i][0] + v[i][1]) + (v[i][2] + v[i][3]);
+    return sum;
+  }
+};
+
+// A warp's share of the work: each kWarps-th row of each gridDim-th group of rows. What it reads of a row is asked for at once.
+template <class T, int kVectors>
+struct WarpRows {
+  LaneColumns<kVectors> gain, gain_sums, bias_sums;
+
+  PRECIS_DEVICE void Row(const LayerNormBackwardArgs& a, int64_t r, int lane) {
+    LaneColumns<kVectors> x, d, dx;
+    x.Load(a.x + r * a.width, a.width, lane);
+    d.Load(static_cast<const T*>(a.dy) + r * a.width, a.width, lane);
+    dx.Load(a.dx + r * a.width, a.width, lane);
+    const float over_width = 1.0f / static_cast<float>(a.width), inverse_deviation = Normalise(x, a, over_width, lane);
+    float sum = 0, dot = 0;
+    PRECIS_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      PRECIS_UNROLL
+      for (int e = 0; e < 4; ++e) {
+        gain_sums.v[i][e] += d.v[i][e] * x.v[i][e];
+        bias_sums.v[i][e] += d.v[i][e];
+        d.v[i][e] *= gain.v[i][e];
+        sum += d.v[i][e];
+        dot += d.v[i][e] * x.v[i][e];
+      }
     }
     sum = WarpSum(sum) * over_width;
     dot = WarpSum(dot) * over_width;
     PRECIS_UNROLL
-    for (int i = 0; i < kColumns; ++i) {
-      const int c = lane + 32 * i;
-      if (c < a.width) a.dx[r * a.width + c] += (d[i] - sum - normal[i] * dot) * inverse_deviation;
+    for (int i = 0; i < kVectors; ++i) {
+      PRECIS_UNROLL
+      for (int e = 0; e < 4; ++e) dx.v[i][e] += (d.v[i][e] - sum - x.v[i][e] * dot) * inverse_deviation;
+    }
+    dx.Store(a.dx + r * a.width, a.width, lane);
+  }
+
+  // x becomes xhat.
+  PRECIS_DEVICE static float Normalise(LaneColumns<kVectors>& x, const LayerNormBackwardArgs& a, float over_width, int lane) {
+    const float mean = WarpSum(x.Sum()) * over_width;
+    float squares = 0;
+    PRECIS_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      if (4 * (lane + 32 * i) >= a.width) continue;
+      PRECIS_UNROLL
+      for (int e = 0; e < 4; ++e) {
+        x.v[i][e] -= mean;
+        squares += x.v[i][e] * x.v[i][e];
+      }
+    }
+    const float inverse_deviation = 1.0f / ::sqrtf(WarpSum(squares) * over_width + a.epsilon);
+    PRECIS_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      PRECIS_UNROLL
+      for (int e = 0; e < 4; ++e) x.v[i][e] *= inverse_deviation;
+    }
+    return inverse_deviation;
+  }
+
+  PRECIS_DEVICE void Clear() {
+    PRECIS_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      PRECIS_UNROLL
+      for (int e = 0; e < 4; ++e) gain_sums.v[i][e] = bias_sums.v[i][e] = 0;
     }
   }
-  for (int w = 0; w < kWarps; ++w) {
+  // sums += the warp's, or = where `first`.
+  PRECIS_DEVICE void AddTo(float* sums, int width, int lane, bool first) const {
     PRECIS_UNROLL
-    for (int i = 0; i < kColumns; ++i) {
-      const int c = lane + 32 * i;
-      if (w != warp || c >= a.width) continue;
-      sums[c] = gain_sums[i] + (w > 0 ? sums[c] : 0);
-      sums[a.width + c] = bias_sums[i] + (w > 0 ? sums[a.width + c] : 0);
+    for (int i = 0; i < kVectors; ++i) {
+      PRECIS_UNROLL
+      for (int e = 0; e < 4; ++e) {
+        const int c = 4 * (lane + 32 * i) + e;
+        if (c >= width) continue;
+        sums[c] = gain_sums.v[i][e] + (first ? 0.0f : sums[c]);
+        sums[width + c] = bias_sums.v[i][e] + (first ? 0.0f : sums[width + c]);
+      }
     }
+  }
+};
+
+// A row a warp, for widths that are multiples of 4 up to 128 kVectors: x, dy and dx are read once, a lane's columns' sums stay in registers; the block's warps are
+// added in order.
+template <class T, int kVectors>
+PRECIS_KERNEL(kThreads, kVectors > 4 ? 1 : 2) WarpRowsKernel(const PRECIS_GRID_CONSTANT LayerNormBackwardArgs a) {
+  float* sums = reinterpret_cast<float*>(DynamicShared());
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  WarpRows<T, kVectors> rows;
+  rows.Clear();
+  rows.gain.Load(a.gain, a.width, lane);
+  for (int64_t r = int64_t{blockIdx.x} * kWarps + warp; r < a.rows; r += int64_t{gridDim.x} * kWarps) rows.Row(a, r, lane);
+  for (int w = 0; w < kWarps; ++w) {
+    if (w == warp) rows.AddTo(sums, a.width, lane, w == 0);
     SyncThreads();
   }
   float* partial = static_cast<float*>(a.workspace) + int64_t{2} * blockIdx.x * a.width;
@@ -154,10 +222,13 @@ PRECIS_KERNEL(kThreads, 1) ColumnsKernel(const PRECIS_GRID_CONSTANT LayerNormBac
 template <class T>
 void Rows(const LayerNormBackwardArgs& args, int blocks, Stream stream) {
   LaunchConfig config = {.grid = Dim3(blocks), .block = Dim3(kThreads), .shared_bytes = 2 * args.width * int{sizeof(float)}, .stream = stream};
-  if (args.width <= 32 * 12) {
-    Launch(WarpRowsKernel<T, 12>, config, args);
-  } else if (args.width <= 32 * 24) {
-    Launch(WarpRowsKernel<T, 24>, config, args);
+  const bool vectors = args.width % 4 == 0 && FourAligned(args.x) && FourAligned(static_cast<const T*>(args.dy)) && FourAligned(args.dx) && FourAligned(args.gain);
+  if (vectors && args.width <= 128 * 3) {
+    Launch(WarpRowsKernel<T, 3>, config, args);
+  } else if (vectors && args.width <= 128 * 4) {
+    Launch(WarpRowsKernel<T, 4>, config, args);
+  } else if (vectors && args.width <= 128 * 6) {
+    Launch(WarpRowsKernel<T, 6>, config, args);
   } else {
     config.shared_bytes += kWarps * int{sizeof(float)};
     Launch(RowsKernel<T>, config, args);

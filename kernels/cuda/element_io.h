@@ -62,6 +62,20 @@ PRECIS_DEVICE void StoreVector(Bf16* p, const float (&v)[8]) {
   Store16(p, raw);
 }
 
+// Four elements, 16 or 8 bytes; p must be aligned to that (FourAligned).
+PRECIS_DEVICE void LoadFour(const float* p, float (&v)[4]) { LoadVector(p, v); }
+PRECIS_DEVICE void LoadFour(const Bf16* p, float (&v)[4]) {
+  const uint64_t raw = *reinterpret_cast<const uint64_t*>(p);
+  UnpackBf16(static_cast<uint32_t>(raw), v[0], v[1]);
+  UnpackBf16(static_cast<uint32_t>(raw >> 32), v[2], v[3]);
+}
+PRECIS_DEVICE void StoreFour(float* p, const float (&v)[4]) { StoreVector(p, v); }
+PRECIS_DEVICE void StoreFour(Bf16* p, const float (&v)[4]) {
+  *reinterpret_cast<uint64_t*>(p) = PackBf16(v[0], v[1]) | static_cast<uint64_t>(PackBf16(v[2], v[3])) << 32;
+}
+template <class T>
+PRECIS_HOST_DEVICE bool FourAligned(const T* p) { return reinterpret_cast<uintptr_t>(p) % (4 * sizeof(T)) == 0; }
+
 }  // namespace precis::kernels::PRECIS_GPU_NS
 
 #endif  // PRECIS_KERNELS_CUDA_ELEMENT_IO_H_

@@ -68,6 +68,14 @@ void StoreBox(const TensorCopy& copy, const char* arena, const char* async_view)
 
 namespace {
 
+// Where Hopper stops with "illegal instruction" (seen on H100 and H200; tests/gpu/instructions compares what is allowed).
+void CheckCoordinates(const TensorCopy& copy, bool store) {
+  if (copy.coordinates[0] * copy.record.element_bytes % 16 != 0) Fail("a tensor copy's first coordinate must be a multiple of 16 bytes", copy.site);
+  for (int i = 0; store && i < copy.record.rank; ++i) {
+    if (copy.coordinates[i] < 0) Fail("a tensor store begins before the tensor", copy.site);
+  }
+}
+
 TensorCopy CheckedCopy(const void* shared, const TensorMap* map, Mbarrier* bar, int rank, const int (&coordinates)[5], Site site) {
   TensorCopy copy;
   copy.record = RecordOf(*map);
@@ -77,6 +85,7 @@ TensorCopy CheckedCopy(const void* shared, const TensorMap* map, Mbarrier* bar, 
   copy.bar = bar;
   std::memcpy(copy.coordinates, coordinates, sizeof(coordinates));
   CheckShared(shared, static_cast<size_t>(copy.record.BoxBytes()), "a tensor copy", site);
+  CheckCoordinates(copy, bar == nullptr);
   if ((copy.to - Current().shared) % 128 != 0) Fail("a tensor copy's shared address must be a multiple of 128", site);
   return copy;
 }

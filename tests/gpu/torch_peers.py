@@ -7,14 +7,16 @@ Run both in one session on one GPU:
   torch_peers.py --json=peers.json --ours=precis.json
 
 Peers: scaled_dot_product_attention with each backend (math is what `standard` does), with ALiBi as a bias tensor where a
-backend takes one, and FlexAttention compiled, with and without an ALiBi score function. Floating-point operations are
-counted as the FlashAttention papers do: 4 * tokens * length * heads * head size / 2.
+backend takes one, FlexAttention compiled, with and without an ALiBi score function, and, where it is installed, FlashInfer
+(flashinfer_peer.py). Floating-point operations are counted as the FlashAttention papers do:
+4 * tokens * length * heads * head size / 2.
 """
 import argparse
 import json
 import math
 import sys
 
+import flashinfer_peer
 import torch
 import torch.nn.functional as functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -186,11 +188,14 @@ def main():
     parser.add_argument('--repeats', type=int, default=15)
     parser.add_argument('--quick', action='store_true', help='three lengths; FlexAttention forward only, to 4096')
     parser.add_argument('--no-flex', action='store_true', help='skip FlexAttention, which compiles for a minute')
+    parser.add_argument('--flashinfer', action='store_true', help='FlashInfer too; it compiles its kernels, for minutes, on the first run')
     args = parser.parse_args()
     torch.manual_seed(0)
     peers = Peers(args)
     peers.ceilings()
     peers.forward()
+    if args.flashinfer:
+        flashinfer_peer.measure(peers, QUICK_LENGTHS if args.quick else LENGTHS)
     peers.backward()
     if args.json:
         with open(args.json, 'w', encoding='utf-8') as file:

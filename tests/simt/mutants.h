@@ -20,7 +20,8 @@ enum Bug {
   // Pipeline
   kPipeNoFullWait, kPipeWrongParity, kPipeFewBytes, kPipeManyBytes, kPipeNoEmptyWait, kPipeNoRelease, kPipeEarlyRelease, kPipeNoProductWait, kPipeNoCommit,
   kPipeNoFence, kPipeWrongStride, kPipeNoSwizzle, kPipeNoProxyFence, kPipeNoStoreWait, kPipeNoStoreCommit, kPipeNoNamedBarrier, kPipeNamedCount, kPipeNoInit,
-  kPipeNoBarrierAfterInit, kPipeArrivals, kPipeWrongAccumulator, kPipeWrongCoordinate, kPipeBarrierId,
+  kPipeNoBarrierAfterInit, kPipeArrivals, kPipeWrongAccumulator, kPipeWrongCoordinate, kPipeOddCoordinate,
+  kPipeNegativeStore, kPipeBarrierId,
   kBugs
 };
 
@@ -115,7 +116,7 @@ PRECIS_DEVICE void PipeProduce(PipeShared& shared, const TensorMap& a, const Ten
     if (round > 0 && bug != kPipeNoEmptyWait) MbarrierWait(&shared.empty[stage], (round - 1) & 1);
     const uint32_t bytes = bug == kPipeFewBytes ? kPipeTile : bug == kPipeManyBytes ? 3 * kPipeTile : 2 * kPipeTile;
     MbarrierArriveExpectTx(&shared.full[stage], bytes);
-    TmaLoad2d(shared.a[stage], &a, &shared.full[stage], step * 64, bug == kPipeWrongCoordinate ? 8 : 0);
+    TmaLoad2d(shared.a[stage], &a, &shared.full[stage], step * 64 + (bug == kPipeOddCoordinate ? 2 : 0), bug == kPipeWrongCoordinate ? 8 : 0);
     TmaLoad2d(shared.b[stage], &b, &shared.full[stage], step * 64, 0);
   }
 }
@@ -156,7 +157,7 @@ PRECIS_DEVICE void PipeStore(PipeShared& shared, const TensorMap& c, const float
     NamedBarrierSync(1, 128);
   }
   if (thread != 0) return;
-  TmaStore2d(&c, shared.c, 0, 0);
+  TmaStore2d(&c, shared.c, 0, bug == kPipeNegativeStore ? -1 : 0);
   if (bug != kPipeNoStoreCommit) TmaStoreCommit();
   if (bug != kPipeNoStoreWait) TmaStoreWait<0>();
 }

@@ -29,8 +29,8 @@ class BackwardEngine {
     for (;; slot_.Advance()) {
       MbarrierWait(&shared_.item_full[slot_.index], slot_.phase);
       if (item().head < 0) return;
-      own_ = item().block * Shape::kGroups + group_;
-      if (own_ * kOwnRows < item().length) {
+      own_ = item().own + group_;
+      if (group_ < item().groups) {
         Compute(kKeys ? own_ : item().first, kKeys ? item().end : Min(item().end, own_ + 1));
       } else {
         MbarrierWait(&shared_.own_full[buffer_.index], buffer_.phase);
@@ -94,7 +94,7 @@ class BackwardEngine {
     for (int half = 0; half < 2; ++half) {
       const int at = own_ * kOwnRows + row() + 8 * half;
       if constexpr (kKeys) {
-        shift_[half] = slope_ * static_cast<float>(at - item().block * Shape::kOwnBlock);
+        shift_[half] = slope_ * static_cast<float>(at - item().own * kOwnRows);
       } else {
         delta_[half] = Delta(at);
         const int64_t line = item().head * args_.lse_stride + item().begin + at;

@@ -14,6 +14,7 @@ inline constexpr int kOwnRows = 64;  // of a group
 inline constexpr int kStreamRows = 64;  // tiles stand at multiples of this from the sequence's start
 inline constexpr int kStreamBytes = kStreamRows * kHeadDim * 2;
 inline constexpr int kStreamDepth = 6;
+static_assert(kOwnRows == kStreamRows && kOwnRows == kGroupRows);
 
 struct BackwardParams {
   TensorMap qkv_map;       // (columns of qkv, rows), box 64 x 64, 128-byte swizzle
@@ -32,6 +33,7 @@ struct BackwardShape {
   static constexpr int kThreads = (kGroups + 1) * kWarpgroup;
 };
 inline constexpr int kMostGroups = 3;
+static_assert(BackwardShape<false>::kGroups == kConsumers);  // BlockBegin
 
 // What a block does next: rows of one head of a sequence. kKeys: they are keys, the stream is queries and dO, from the first that sees a key on. Otherwise
 // they are queries and the stream is keys and values, up to the last that is seen.
@@ -40,9 +42,9 @@ struct alignas(16) BackwardItem {
   int32_t sequence;
   int32_t begin;   // the sequence's first row
   int32_t length;  // of the sequence
-  int32_t block;   // which rows
+  int32_t own;     // its rows begin at this multiple of kOwnRows
+  int32_t groups;  // that have rows
   int32_t first, end;  // tiles of the stream
-  int32_t unused;
 };
 
 // ALiBi's reach (reach.h) is worth a pass over queries and keys from this length on. Its bounds lie behind the deltas in the workspace.

@@ -41,15 +41,15 @@ PRECIS_DEVICE RowBounds BoundsOf(const FlashBackwardArgs& args, int head, int fi
 // The end of an item's tiles (kKeys), or the first of them. By all lanes of a warp; the same in each. One side's share of the bound is that of the item's rows.
 template <bool kKeys>
 PRECIS_DEVICE int Reached(const FlashBackwardArgs& args, const BackwardItem& item, int lane) {
-  constexpr int kRows = BackwardShape<kKeys>::kOwnBlock;
-  const RowBounds mine = BoundsOf(args, item.head, item.begin + item.block * kRows, kRows);
+  const int first_row = item.own * kOwnRows, rows = item.groups * kOwnRows;
+  const RowBounds mine = BoundsOf(args, item.head, item.begin + first_row, rows);
   const float factor = args.scale * (kKeys ? mine.key : mine.query), slope = args.alibi_slopes[item.head];
   const float rest = kReachMargin - (kKeys ? 0.0f : mine.log_sum_exp);
-  int reached = kKeys ? Min(item.first + BackwardShape<kKeys>::kGroups, item.end) : item.block * BackwardShape<kKeys>::kGroups;  // the own rows' tiles stay
+  int reached = kKeys ? Min(item.first + item.groups, item.end) : item.own;  // the own rows' tiles stay
   PRECIS_NO_UNROLL
   for (int tile = item.first + lane; tile < item.end; tile += 32) {
     const RowBounds theirs = BoundsOf(args, item.head, item.begin + tile * kStreamRows, kStreamRows);
-    const int distance = kKeys ? tile * kStreamRows - (item.block * kRows + kRows - 1) : item.block * kRows - (tile * kStreamRows + kStreamRows - 1);
+    const int distance = kKeys ? tile * kStreamRows - (first_row + rows - 1) : first_row - (tile * kStreamRows + kStreamRows - 1);
     const float most = Fma(factor, kKeys ? theirs.query : theirs.key, kKeys ? rest - theirs.log_sum_exp : rest);
     if (!(most < slope * static_cast<float>(distance))) reached = kKeys ? Max(reached, tile + 1) : Min(reached, tile);
   }

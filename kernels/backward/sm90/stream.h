@@ -10,7 +10,8 @@
 #ifdef PRECIS_SM90_CODE
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
-// Deals items out: whoever is free takes the longest left, early keys or late queries first.
+// Deals items out: whoever is free takes the longest left, early keys or late queries first. Queries are cut into blocks from the end, as in the forward pass,
+// keys from the start: the block that does not fill its groups is the one with the shortest stream.
 template <bool kKeys>
 class ItemSource {
  public:
@@ -27,13 +28,16 @@ class ItemSource {
       if (number >= blocks * args.sequences) return item;
       item.sequence = number % args.sequences;
       item.length = args.length[item.sequence];
-      item.block = kKeys ? number / args.sequences : blocks - 1 - number / args.sequences;
-      if (item.block * kRows >= item.length) continue;
+      const int block = kKeys ? number / args.sequences : blocks - 1 - number / args.sequences;
+      if (block * kRows >= item.length) continue;
+      const int tiles = (item.length + kStreamRows - 1) / kStreamRows;
+      const int end = kKeys ? (block + 1) * kRows : item.length + MissingRows(item.length) - (BlockCount(item.length) - 1 - block) * kRows;
+      item.own = Max(0, end - kRows) / kOwnRows;
+      item.groups = Min(end / kOwnRows, tiles) - item.own;
       item.head = ticket % args.heads;
       item.begin = args.begin[item.sequence];
-      const int tiles = (item.length + kStreamRows - 1) / kStreamRows;
-      item.first = kKeys ? item.block * BackwardShape<kKeys>::kGroups : 0;
-      item.end = kKeys ? tiles : Min(tiles, (item.block + 1) * BackwardShape<kKeys>::kGroups);
+      item.first = kKeys ? item.own : 0;
+      item.end = kKeys ? tiles : item.own + item.groups;
       return item;
     }
   }
@@ -102,7 +106,7 @@ class TileLoader {
       MbarrierArriveExpectTx(barrier, BackwardShape<kKeys>::kGroups * 2 * kStreamBytes);
       PRECIS_NO_UNROLL
       for (int group = 0; group < BackwardShape<kKeys>::kGroups; ++group) {
-        LoadPair<!kKeys>(shared_.own[own_.index][group], barrier, item().begin + item().block * BackwardShape<kKeys>::kOwnBlock + group * kOwnRows);
+        LoadPair<!kKeys>(shared_.own[own_.index][group], barrier, item().begin + (item().own + group) * kOwnRows);
       }
     }
     SyncWarp();
@@ -164,7 +168,7 @@ class RowLoader {
   // A tile's numbers are fetched a round before they are stored.
   PRECIS_DEVICE void Load(const BackwardItem& item) {
     length_ = item.length;
-    origin_ = item.block * BackwardShape<true>::kOwnBlock;
+    origin_ = item.own * kOwnRows;
     log_sum_exps_ = args_.log_sum_exp + item.head * args_.lse_stride + item.begin;
     deltas_ = static_cast<const float*>(args_.workspace) + int64_t{item.head} * args_.rows + item.begin;
     slope_ = Policy::kAlibi ? args_.alibi_slopes[item.head] * kBackwardLog2e : 0.0f;

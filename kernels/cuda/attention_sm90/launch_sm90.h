@@ -40,7 +40,7 @@ inline FlashParams MakeParams(const GpuAttentionArgs& args, bool tickets) {
 // At most this many items of work: a thread block needs at least one.
 inline int64_t MostItems(const GpuAttentionArgs& args) {
   const GpuSequences& s = args.sequences;
-  const int64_t by_sequence = static_cast<int64_t>(s.count) * ((s.max_query + kBlockRows - 1) / kBlockRows);
+  const int64_t by_sequence = static_cast<int64_t>(s.count) * BlockCount(s.max_query);
   const int64_t by_total = static_cast<int64_t>(s.total_queries) / kBlockRows + s.count;
   return args.cache.heads * (by_sequence < by_total ? by_sequence : by_total);
 }

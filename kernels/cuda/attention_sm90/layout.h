@@ -120,6 +120,12 @@ static_assert(sizeof(SharedBlock) % kCoreBytes == 0);
 PRECIS_DEVICE int Min(int a, int b) { return a < b ? a : b; }
 PRECIS_DEVICE int Max(int a, int b) { return a > b ? a : b; }
 
+// A sequence's rows are cut into blocks from the end: what is left over, one to kConsumers groups, is the first block, which sees the fewest keys. At the end it
+// would keep groups idle for the longest row of tiles.
+PRECIS_HOST_DEVICE int BlockCount(int rows) { return (rows + kBlockRows - 1) / kBlockRows; }
+// By so much the last group is not full. The last block ends where it would end with it, the one before it kBlockRows earlier, and so on.
+PRECIS_HOST_DEVICE int MissingRows(int rows) { return -rows & (kGroupRows - 1); }
+
 // Which stage of a ring comes next, and its parity there. A waiter for "full" waits on parity(), a filler waits for "empty" on parity() ^ 1.
 template <int kDepth>
 struct Ring {

@@ -82,10 +82,8 @@ class LongestFirst {
     const int rows = params_.query_count[s];
     const int context = params_.context_length[s];
     const int reach = (tiles - 1) * kTileKeys + 1;  // keys that such a block sees at least
-    if (rows <= 0 || context < reach) return 0;
-    const int missing = reach - (context - rows);
-    const int first = missing <= 0 ? 0 : (missing + kBlockRows - 1) / kBlockRows - 1;
-    return (rows + kBlockRows - 1) / kBlockRows - first;
+    const int beyond = Min(context - reach, rows - 1);
+    return beyond < 0 ? 0 : (beyond + MissingRows(rows)) / kBlockRows + 1;
   }
 
   PRECIS_DEVICE int CountAtLeast(int tiles) const {
@@ -157,14 +155,13 @@ class LongestFirst {
     const int within = index - (ShuffleIdx(sum, owner) - ShuffleIdx(mine, owner));
     const int rows = params_.query_count[s];
     const int context = params_.context_length[s];
-    const int blocks = (rows + kBlockRows - 1) / kBlockRows;
-    const int block = blocks - 1 - ShuffleIdx(longer, owner) - within;
+    const int end = rows + MissingRows(rows) - (ShuffleIdx(longer, owner) + within) * kBlockRows, begin = Max(0, end - kBlockRows);
     WorkItem item;
     item.head = 0;
     item.sequence = s;
-    item.output_row = params_.query_begin[s] + block * kBlockRows;
-    item.rows = Min(rows - block * kBlockRows, kBlockRows);
-    item.position = context - rows + block * kBlockRows;
+    item.output_row = params_.query_begin[s] + begin;
+    item.rows = Min(rows, end) - begin;
+    item.position = context - rows + begin;
     item.context = context;
     item.tiles = TilesOf(item.position + item.rows);
     item.first_tile = 0;

@@ -9,11 +9,6 @@ constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
 constexpr int kScratchFloats = 32;  // more than BlockSum needs; keeps the row aligned
 
-PRECIS_DEVICE void StoreFour(float* y, const float (&v)[4]) { StoreVector(y, v); }
-PRECIS_DEVICE void StoreFour(Bf16* y, const float (&v)[4]) {
-  *reinterpret_cast<uint64_t*>(y) = PackBf16(v[0], v[1]) | static_cast<uint64_t>(PackBf16(v[2], v[3])) << 32;
-}
-
 // x += delta + delta_bias, of one row.
 template <class T, int kNormVectors>
 PRECIS_DEVICE void AddDelta(const LayerNormArgs& p, NormValues<kNormVectors>& values, int64_t row, int lane) {
@@ -22,8 +17,11 @@ PRECIS_DEVICE void AddDelta(const LayerNormArgs& p, NormValues<kNormVectors>& va
   for (int i = 0; i < kNormVectors; ++i) {
     const int column = 4 * (lane + 32 * i);
     if (column >= p.width) continue;
+    float add[4], bias[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    LoadFour(delta + column, add);
+    if (p.delta_bias != nullptr) LoadFour(p.delta_bias + column, bias);
     PRECIS_UNROLL
-    for (int e = 0; e < 4; ++e) values.v[i][e] += LoadElement(delta + column + e) + (p.delta_bias != nullptr ? p.delta_bias[column + e] : 0.0f);
+    for (int e = 0; e < 4; ++e) values.v[i][e] += add[e] + bias[e];
     StoreVector(p.x + row * p.width + column, values.v[i]);
   }
 }
@@ -91,6 +89,7 @@ void LaunchNorm(const LayerNormArgs& args, Stream stream) {
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
   if (args.width % 4 == 0 && args.width <= 2048 && aligned(args.x) && aligned(args.y) && aligned(args.gain) && aligned(args.bias)) {
     const LaunchConfig config = {.grid = (args.rows + kWarps - 1) / kWarps, .block = kThreads, .stream = stream, .dependent = true};
+    if (args.width <= 512) return Launch(LayerNormWarpKernel<T, 4>, config, args);
     return args.width <= 1024 ? Launch(LayerNormWarpKernel<T, 8>, config, args) : Launch(LayerNormWarpKernel<T, 16>, config, args);
   }
   Launch(LayerNormBlockKernel<T>,

@@ -8,8 +8,10 @@
 //   MmaBf16                     m16n8k16, row.col, f32: d += a b;  MmaS8: m16n8k32, int32
 //   CpAsync16, CpAsyncCommit, CpAsyncWait<N>          valid = false fills with zeros
 //   Mbarrier...                 phases as in PTX; MbarrierWait returns when the phase of that parity is complete
-//   TmaLoad2d..5d               box of a tensor map to shared memory; its bytes complete on the barrier
-//   TmaStore2d..4d, TmaStoreCommit, TmaStoreWait<N>   the other way; complete, and shared memory free again, after the wait
+//   TmaLoad2d..5d               box of a tensor map to shared memory; its bytes complete on the barrier. What lies outside the tensor is 0. The first coordinate
+//                               is a multiple of 16 bytes: Hopper stops with "illegal instruction" else
+//   TmaStore2d..4d, TmaStoreCommit, TmaStoreWait<N>   the other way; complete, and shared memory free again, after the wait. No coordinate is negative (else as
+//                               above); what lies past the tensor's end is not stored
 //   FenceProxyAsync             before the asynchronous proxy reads what ordinary stores wrote
 //   SharedDescriptor, WgmmaFence, WgmmaSS, WgmmaRS, WgmmaCommit, WgmmaWait<N>      m64nNk16, bf16, f32 accumulators; N = 64, 128
 //   SetMaxRegistersIncrease / Decrease<N>, ElectOne

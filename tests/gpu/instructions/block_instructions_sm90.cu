@@ -1,5 +1,7 @@
 // Instructions of sm_90a: barriers in memory, tensor copies, warpgroup products. See instructions.h.
 
+#include <cstdio>
+
 #include "kernels/cuda/platform/launch.h"
 #include "kernels/cuda/platform/platform.h"
 #include "kernels/cuda/platform/ptx.h"
@@ -30,7 +32,7 @@ TensorMap MapOf(const BoxSpec& spec, void* base) {
     stride *= out.dims[i];
   }
   TensorMap map = {};
-  MakeTensorMap(out, &map);  // refused: the copy fails, and so does the check
+  if (!MakeTensorMap(out, &map)) std::fprintf(stderr, "%s: the driver refuses the tensor map\n", spec.name);
   return map;
 }
 
@@ -94,7 +96,7 @@ void AddBoxes(std::vector<Instruction>* out) {
                     Launch(LoadKernel<kBox>, {.grid = 1, .block = kThreads, .shared_bytes = kBoxWords * 4 + 16, .stream = stream},
                            MapOf(kBoxes[kBox], const_cast<uint32_t*>(in)), words);
                   }});
-  if constexpr (kSpec.rank < 5) {
+  if constexpr (CanStore(kSpec)) {
     out->push_back({std::string("TmaStore, ") + kSpec.name, Words::kBits, kBoxWords, kTensorWords, 0, 0, [](const uint32_t* in, uint32_t* words, Stream stream) {
                       Launch(StoreKernel<kBox>, {.grid = 1, .block = kThreads, .shared_bytes = kBoxWords * 4, .stream = stream}, MapOf(kBoxes[kBox], words), in);
                     }});

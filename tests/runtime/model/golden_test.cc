@@ -129,7 +129,19 @@ class GoldenTest : public testing::TestWithParam<std::string> {
     return Compare(PromptLogits(pages, sequence), golden_.logits);
   }
 
-  // Half precision: kernels.md's gate on whole-model logits, against what transformers loses in bf16.
+  // int8 has no counterpart in transformers. With AVX-512 activations are rounded to int8 too (kernels/README.md): measured there at most 0.055 of the largest
+  // logit, 0.004 on average; else 0.028 and 0.004.
+  void ExpectInt8() {
+    for (const char* variant : variants()) {
+      const Errors errors = PromptErrors(variant);
+      EXPECT_LT(errors.max, 0.08 * errors.largest) << variant;
+      EXPECT_LT(errors.mean, 0.01 * errors.largest) << variant;
+      std::printf("%-30s %-15s int8: relative error max %.2e mean %.2e\n", GetParam().c_str(), variant, errors.max / errors.largest,
+                  errors.mean / errors.largest);
+    }
+  }
+
+  // Half precision: the gate of tests/kernels on whole-model logits, against what transformers loses in bf16.
   void ExpectGate() {
     const json& library = golden_.library_error["bf16"];
     for (const char* variant : variants()) {
@@ -183,20 +195,13 @@ TEST_P(GoldenTest, AutomaticTypePassesTheGate) {
   EXPECT_EQ(runner_->weights_dtype(), dtype == "F32"  ? kernels::DType::kF32
                                       : dtype == "I8" ? kernels::DType::kI8
                                                       : kernels::DType::kBf16);
-  ExpectGate();
+  dtype == "I8" ? ExpectInt8() : ExpectGate();
 }
 
-// int8 has no counterpart in transformers. Measured: at most 0.028 of the largest logit, 0.004 on average.
 TEST_P(GoldenTest, Int8StaysNear) {
   ASSERT_NO_FATAL_FAILURE(Load(false, kernels::DType::kI8));
   EXPECT_EQ(runner_->weights_dtype(), kernels::DType::kI8);
-  for (const char* variant : variants()) {
-    const Errors errors = PromptErrors(variant);
-    EXPECT_LT(errors.max, 0.05 * errors.largest) << variant;
-    EXPECT_LT(errors.mean, 0.01 * errors.largest) << variant;
-    std::printf("%-30s %-15s int8: relative error max %.2e mean %.2e\n", GetParam().c_str(), variant,
-                errors.max / errors.largest, errors.mean / errors.largest);
-  }
+  ExpectInt8();
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, GoldenTest, testing::ValuesIn(CaseNames()),
