@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -122,12 +123,19 @@ void DeadlineStream::Address(bool remote, std::string& ip, int& port) const {
   port = std::atoi(service);
 }
 
+// A close with unread bytes would reset the connection, and the peer might lose the answer: what it still sends is thrown away, for a while.
 void CloseGently(int socket) {
+  constexpr auto kLongest = std::chrono::milliseconds(320);
+  constexpr int64_t kMostBytes = 4 << 20;
   shutdown(socket, SHUT_WR);
-  char discard[4096];
+  char discard[16384];
   pollfd entry = {.fd = socket, .events = POLLIN, .revents = 0};
-  for (int i = 0; i < 16; ++i) {
-    if (poll(&entry, 1, 20) <= 0 || recv(socket, discard, sizeof(discard), MSG_DONTWAIT) <= 0) break;
+  const auto end = std::chrono::steady_clock::now() + kLongest;
+  for (int64_t bytes = 0; bytes < kMostBytes && std::chrono::steady_clock::now() < end;) {
+    if (poll(&entry, 1, 20) <= 0) break;
+    const ssize_t got = recv(socket, discard, sizeof(discard), MSG_DONTWAIT);
+    if (got <= 0) break;
+    bytes += got;
   }
   close(socket);
 }
