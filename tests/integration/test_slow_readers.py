@@ -1,6 +1,5 @@
 """Clients that ask and don't read: the server's memory stays bounded, and nobody else waits."""
 
-import statistics
 import time
 
 import grpc
@@ -96,7 +95,7 @@ def test_what_was_not_read_is_given_back(start, kind):
     message = pb.SummarizeRequest(document=article(5000).encode(), attention_backend="flash",
                                   options=pb.GenerationOptions(max_new_tokens=100, min_new_tokens=100))
     sizes = []
-    for _ in range(6):
+    for _ in range(12):
         with grpc.insecure_channel(server.address, FIXED_WINDOW) as channel:
             stub = pb_grpc.SummarizerStub(channel)
             calls = [stub.StreamSummarize(message) if kind == "stream" else stub.SummarizeMany(iter([message] * 100))
@@ -108,7 +107,7 @@ def test_what_was_not_read_is_given_back(start, kind):
         server.wait_idle()
         sizes.append(resident_bytes(server))
     print("MiB after each round:", [round(size / MIB, 1) for size in sizes])
-    # What leaks leaks in every round; an allocator takes a step of some MiB once (18 were seen), in whichever round a thread of its own comes late.
-    growth = [after - before for before, after in zip(sizes[1:], sizes[2:])]
-    assert statistics.median(growth) < MIB, sizes
-    assert sizes[-1] - sizes[1] < 48 * MIB, sizes
+    # What leaks leaks in every round. The allocator fills its arenas in the first rounds, and takes a step of some MiB (18 were seen) whenever a thread of its own
+    # comes late: of the last five rounds the one with the largest growth does not count.
+    growth = sorted(after - before for before, after in zip(sizes[-6:], sizes[-5:]))
+    assert sum(growth[:-1]) < 8 * MIB, sizes
