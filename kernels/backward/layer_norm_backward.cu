@@ -5,8 +5,7 @@
 #include <cmath>
 
 #include "kernels/backward/train_list.h"
-#include "kernels/cuda/block_reduce.h"
-#include "kernels/cuda/element_io.h"
+#include "kernels/cuda/lane_columns.h"
 #include "kernels/cuda/platform/launch.h"
 
 namespace precis::kernels::PRECIS_GPU_NS {
@@ -69,37 +68,6 @@ PRECIS_KERNEL(kThreads, 2) RowsKernel(const PRECIS_GRID_CONSTANT LayerNormBackwa
     partial[a.width + c] = bias_sums[c];
   }
 }
-
-// A lane's columns of a row, four at a time: vector i holds columns 4 (lane + 32 i) .. + 3; those past the width are 0.
-template <int kVectors>
-struct LaneColumns {
-  float v[kVectors][4];
-
-  template <class T>
-  PRECIS_DEVICE void Load(const T* row, int width, int lane) {
-    PRECIS_UNROLL
-    for (int i = 0; i < kVectors; ++i) {
-      const int column = 4 * (lane + 32 * i);
-      if (column < width) {
-        LoadFour(row + column, v[i]);
-      } else {
-        v[i][0] = v[i][1] = v[i][2] = v[i][3] = 0;
-      }
-    }
-  }
-  PRECIS_DEVICE void Store(float* row, int width, int lane) const {
-    PRECIS_UNROLL
-    for (int i = 0; i < kVectors; ++i) {
-      if (4 * (lane + 32 * i) < width) StoreFour(row + 4 * (lane + 32 * i), v[i]);
-    }
-  }
-  PRECIS_DEVICE float Sum() const {
-    float sum = 0;
-    PRECIS_UNROLL
-    for (int i = 0; i < kVectors; ++i) sum += (v[i][0] + v[i][1]) + (v[i][2] + v[i][3]);
-    return sum;
-  }
-};
 
 // A warp's share of the work: each kWarps-th row of each gridDim-th group of rows. What it reads of a row is asked for at once.
 template <class T, int kVectors>

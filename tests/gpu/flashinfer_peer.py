@@ -2,8 +2,8 @@
 import sys
 
 import torch
+from peer_shapes import HEAD_DIM, HEADS, TOKENS
 
-HEADS, HEAD_DIM, TOKENS = 12, 64, 16384
 PAGE = 16
 WORKSPACE_BYTES = 256 << 20
 

@@ -19,9 +19,9 @@ import sys
 import flashinfer_peer
 import torch
 import torch.nn.functional as functional
+from peer_shapes import HEAD_DIM, HEADS, TOKENS
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-HEADS, HEAD_DIM, TOKENS = 12, 64, 16384
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
 QUICK_LENGTHS = (1024, 4096, 16384)
 BACKENDS = (

@@ -33,7 +33,7 @@ struct BackwardShape {
   static constexpr int kThreads = (kGroups + 1) * kWarpgroup;
 };
 inline constexpr int kMostGroups = 3;
-static_assert(BackwardShape<false>::kGroups == kConsumers);  // BlockBegin
+static_assert(BackwardShape<false>::kOwnBlock == kBlockRows);  // BlockEnd
 
 // What a block does next: rows of one head of a sequence. kKeys: they are keys, the stream is queries and dO, from the first that sees a key on. Otherwise
 // they are queries and the stream is keys and values, up to the last that is seen.

@@ -31,7 +31,7 @@ class ItemSource {
       const int block = kKeys ? number / args.sequences : blocks - 1 - number / args.sequences;
       if (block * kRows >= item.length) continue;
       const int tiles = (item.length + kStreamRows - 1) / kStreamRows;
-      const int end = kKeys ? (block + 1) * kRows : item.length + MissingRows(item.length) - (BlockCount(item.length) - 1 - block) * kRows;
+      const int end = kKeys ? (block + 1) * kRows : BlockEnd(item.length, BlockCount(item.length) - 1 - block);
       item.own = Max(0, end - kRows) / kOwnRows;
       item.groups = Min(end / kOwnRows, tiles) - item.own;
       item.head = ticket % args.heads;

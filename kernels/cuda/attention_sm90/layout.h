@@ -123,8 +123,10 @@ PRECIS_DEVICE int Max(int a, int b) { return a > b ? a : b; }
 // A sequence's rows are cut into blocks from the end: what is left over, one to kConsumers groups, is the first block, which sees the fewest keys. At the end it
 // would keep groups idle for the longest row of tiles.
 PRECIS_HOST_DEVICE int BlockCount(int rows) { return (rows + kBlockRows - 1) / kBlockRows; }
-// By so much the last group is not full. The last block ends where it would end with it, the one before it kBlockRows earlier, and so on.
+// By so much the last group is not full.
 PRECIS_HOST_DEVICE int MissingRows(int rows) { return -rows & (kGroupRows - 1); }
+// Of the block that `after` others follow; the last one ends where it would if its last group were full.
+PRECIS_HOST_DEVICE int BlockEnd(int rows, int after) { return rows + MissingRows(rows) - after * kBlockRows; }
 
 // Which stage of a ring comes next, and its parity there. A waiter for "full" waits on parity(), a filler waits for "empty" on parity() ^ 1.
 template <int kDepth>

@@ -155,7 +155,7 @@ class LongestFirst {
     const int within = index - (ShuffleIdx(sum, owner) - ShuffleIdx(mine, owner));
     const int rows = params_.query_count[s];
     const int context = params_.context_length[s];
-    const int end = rows + MissingRows(rows) - (ShuffleIdx(longer, owner) + within) * kBlockRows, begin = Max(0, end - kBlockRows);
+    const int end = BlockEnd(rows, ShuffleIdx(longer, owner) + within), begin = Max(0, end - kBlockRows);
     WorkItem item;
     item.head = 0;
     item.sequence = s;

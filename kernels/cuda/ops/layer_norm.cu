@@ -87,7 +87,9 @@ PRECIS_KERNEL(kThreads, 8) LayerNormBlockKernel(const LayerNormArgs p) {
 template <class T>
 void LaunchNorm(const LayerNormArgs& args, Stream stream) {
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  if (args.width % 4 == 0 && args.width <= 2048 && aligned(args.x) && aligned(args.y) && aligned(args.gain) && aligned(args.bias)) {
+  const bool vectors = args.width % 4 == 0 && aligned(args.x) && aligned(args.y) && aligned(args.gain) && aligned(args.bias) && aligned(args.delta) &&
+                       aligned(args.delta_bias);
+  if (vectors && args.width <= 2048) {
     const LaunchConfig config = {.grid = (args.rows + kWarps - 1) / kWarps, .block = kThreads, .stream = stream, .dependent = true};
     if (args.width <= 512) return Launch(LayerNormWarpKernel<T, 4>, config, args);
     return args.width <= 1024 ? Launch(LayerNormWarpKernel<T, 8>, config, args) : Launch(LayerNormWarpKernel<T, 16>, config, args);

@@ -3,8 +3,7 @@
 
 // The layer norm of one row by one warp, in one order of sums: the row operation and the products that normalise their own input give the same bits.
 
-#include "kernels/cuda/block_reduce.h"
-#include "kernels/cuda/element_io.h"
+#include "kernels/cuda/lane_columns.h"
 
 namespace precis::kernels::PRECIS_GPU_NS {
 
@@ -13,32 +12,15 @@ struct NormFactors {
   float factor;  // 1 / sqrt(variance + epsilon)
 };
 
-// Lane's values: vector v holds columns 4 (lane + 32 v) .. + 3; those past the width are zero. For widths to 128 kNormVectors, multiples of 4; the sums don't
-// depend on kNormVectors.
+// The sums don't depend on kNormVectors.
 template <int kNormVectors>
-struct NormValues {
-  float v[kNormVectors][4];
-
-  PRECIS_DEVICE void Load(const float* x, int width, int lane) {
-    PRECIS_UNROLL
-    for (int i = 0; i < kNormVectors; ++i) {
-      const int column = 4 * (lane + 32 * i);
-      if (column < width) {
-        LoadVector(x + column, v[i]);
-      } else {
-        v[i][0] = v[i][1] = v[i][2] = v[i][3] = 0;
-      }
-    }
-  }
+struct NormValues : LaneColumns<kNormVectors> {
+  using LaneColumns<kNormVectors>::v;
 
   // Mean, then the squares of what is left.
   PRECIS_DEVICE NormFactors Factors(int width, float epsilon, int lane) const {
-    float sum = 0, squares = 0;
-    PRECIS_UNROLL
-    for (int i = 0; i < kNormVectors; ++i) {
-      if (4 * (lane + 32 * i) < width) sum += (v[i][0] + v[i][1]) + (v[i][2] + v[i][3]);
-    }
-    const float mean = WarpSum(sum) / static_cast<float>(width);
+    float squares = 0;
+    const float mean = WarpSum(this->Sum()) / static_cast<float>(width);
     PRECIS_UNROLL
     for (int i = 0; i < kNormVectors; ++i) {
       if (4 * (lane + 32 * i) >= width) continue;

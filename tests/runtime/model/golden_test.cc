@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "gtest/gtest.h"
+#include "kernels/device.h"
 #include "nlohmann/json.hpp"
 #include "tests/runtime/model/runner_harness.h"
 #include "tests/runtime/model/synthetic_model.h"
@@ -129,12 +130,14 @@ class GoldenTest : public testing::TestWithParam<std::string> {
     return Compare(PromptLogits(pages, sequence), golden_.logits);
   }
 
-  // int8 has no counterpart in transformers. With AVX-512 activations are rounded to int8 too (kernels/README.md): measured there at most 0.055 of the largest
-  // logit, 0.004 on average; else 0.028 and 0.004.
+  // With AVX-512 products of int8 weights round activations to int8, else to int16 (kernels/README.md).
+  static bool RoundsActivationsToInt8() { return kernels::BestCpuIsa() == kernels::CpuIsa::kAvx512; }
+
+  // int8 has no counterpart in transformers. Measured: at most 0.028 of the largest logit, 0.004 on average; with activations of int8 0.055 and 0.004.
   void ExpectInt8() {
     for (const char* variant : variants()) {
       const Errors errors = PromptErrors(variant);
-      EXPECT_LT(errors.max, 0.08 * errors.largest) << variant;
+      EXPECT_LT(errors.max, (RoundsActivationsToInt8() ? 0.06 : 0.05) * errors.largest) << variant;
       EXPECT_LT(errors.mean, 0.01 * errors.largest) << variant;
       std::printf("%-30s %-15s int8: relative error max %.2e mean %.2e\n", GetParam().c_str(), variant, errors.max / errors.largest,
                   errors.mean / errors.largest);
@@ -195,7 +198,7 @@ TEST_P(GoldenTest, AutomaticTypePassesTheGate) {
   EXPECT_EQ(runner_->weights_dtype(), dtype == "F32"  ? kernels::DType::kF32
                                       : dtype == "I8" ? kernels::DType::kI8
                                                       : kernels::DType::kBf16);
-  dtype == "I8" ? ExpectInt8() : ExpectGate();
+  dtype == "I8" && RoundsActivationsToInt8() ? ExpectInt8() : ExpectGate();
 }
 
 TEST_P(GoldenTest, Int8StaysNear) {
