@@ -13,9 +13,10 @@ namespace precis::kernels {
 enum class GpuType : uint8_t { kF32, kBf16, kI8 };
 enum class GpuActivation : uint8_t { kNone, kGeluTanh, kGeluErf, kRelu, kSilu, kQuickGelu };
 
-// x[i] = token_table[tokens[i]] (+ position_table[positions[i]]).
+// x[i] = token_table[tokens[i]] (+ position_table[positions[i]]). A negative token stands for chosen[~token]: what the step before chose.
 struct EmbedArgs {
   const int32_t* tokens;
+  const int32_t* chosen;
   const int32_t* positions;
   const void* token_table;      // [vocab][width], table_type
   const void* position_table;   // or null (ALiBi)

@@ -66,7 +66,11 @@ class EngineImpl final : public Engine {
   // Engine thread.
   void RunEngine();
   void Step();
+  void RunStep(int pool, absl::Span<ExecutedRow> rows);
+  void RunAhead(int pool, std::vector<ExecutedRow> rows);
   std::vector<ExecutedRow> PlanStep(std::vector<PageCopy>* copies);
+  std::vector<ExecutedRow> PlanAhead(int pool, absl::Span<const ExecutedRow> rows);
+  void DropEnded(absl::Span<ExecutedRow> rows, absl::Span<const SequenceId> ids);
   void FinishRows(absl::Span<const ExecutedRow> rows);
   void FinishRequestRows(absl::Span<const ExecutedRow> rows, TokenOutcome outcome, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

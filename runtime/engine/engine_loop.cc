@@ -1,4 +1,5 @@
-// The engine thread: plan, run, finish.
+// The engine thread: plan, run, finish. Where a device takes steps without waiting, and nothing but every sequence's next token is to be planned, the next step
+// is launched before the one before has ended, and the host's work is done while it runs.
 #include <algorithm>
 #include <utility>
 
@@ -17,6 +18,11 @@ std::vector<absl::Span<const ExecutedRow>> ByRequest(absl::Span<const ExecutedRo
     requests.push_back(rows.subspan(begin, end - begin));
   }
   return requests;
+}
+
+// Whether its next choice needs no more of the tokens before than their number.
+bool NeedsNoHistory(const Job& job) {
+  return !job.beams.has_value() && job.options.no_repeat_ngram_size == 0 && job.options.repetition_penalty == 1;
 }
 
 }  // namespace
@@ -42,14 +48,66 @@ void EngineImpl::Step() {
     const int pool = rows[begin].row.sequence->spec.pool;
     size_t end = begin;
     while (end < rows.size() && rows[end].row.sequence->spec.pool == pool) ++end;
-    const auto group = absl::MakeSpan(rows).subspan(begin, end - begin);
-    const absl::Status status = executor_->Run(pool, group, clock_);
-    if (status.ok()) {
-      FinishRows(group);
-    } else {
-      FailRows(group, status);
-    }
+    if (end - begin == rows.size() && executor_->launches(pool)) return RunAhead(pool, std::move(rows));
+    RunStep(pool, absl::MakeSpan(rows).subspan(begin, end - begin));
     begin = end;
+  }
+}
+
+void EngineImpl::RunStep(int pool, absl::Span<ExecutedRow> rows) {
+  const absl::Status status = executor_->Run(pool, rows, clock_);
+  status.ok() ? FinishRows(rows) : FailRows(rows, status);
+}
+
+// Runs the rows, and then steps that follow without a plan of their own. One step at most runs ahead of what is known, and none when this returns.
+void EngineImpl::RunAhead(int pool, std::vector<ExecutedRow> rows) {
+  const absl::Status first = executor_->Launch(pool, absl::MakeSpan(rows), clock_);
+  if (!first.ok()) return FailRows(rows, first);
+  while (true) {
+    std::vector<ExecutedRow> next = PlanAhead(pool, rows);
+    std::vector<SequenceId> ids;
+    for (const ExecutedRow& row : next) ids.push_back(row.row.sequence->id);
+    const absl::Status launched = next.empty() ? absl::OkStatus() : executor_->Launch(pool, absl::MakeSpan(next), clock_);
+    const absl::Status status = executor_->Collect(pool, &rows, clock_);
+    status.ok() ? FinishRows(rows) : FailRows(rows, status);
+    DropEnded(absl::MakeSpan(next), ids);
+    if (!launched.ok()) {
+      next.erase(std::remove_if(next.begin(), next.end(), [](const ExecutedRow& row) { return row.job == nullptr; }), next.end());
+      return FailRows(next, launched);
+    }
+    if (next.empty()) return;
+    rows = std::move(next);
+    ReportGauges();
+  }
+}
+
+std::vector<ExecutedRow> EngineImpl::PlanAhead(int pool, absl::Span<const ExecutedRow> rows) {
+  std::vector<ExecutedRow> next;
+  if (!executor_->followable(pool)) return next;
+  std::vector<PlannedRow> live;
+  std::vector<int> places;  // of the live rows in the step under way
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].job == nullptr) continue;
+    if (!NeedsNoHistory(*rows[i].job)) return next;
+    live.push_back(rows[i].row);
+    places.push_back(static_cast<int>(i));
+  }
+  std::vector<int> after;
+  MutexLock lock(&mu_);
+  for (const PlannedRow& row : scheduler_.PlanAhead(live, clock_.Now(), &after)) {
+    const int place = places[after[next.size()]];
+    next.push_back({row, rows[place].job, place});
+  }
+  return next;
+}
+
+// Rows of the step under way whose sequences the step before ended.
+void EngineImpl::DropEnded(absl::Span<ExecutedRow> rows, absl::Span<const SequenceId> ids) {
+  MutexLock lock(&mu_);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (jobs_.contains(ids[i])) continue;
+    rows[i].row.sequence = nullptr;
+    rows[i].job = nullptr;
   }
 }
 

@@ -8,7 +8,9 @@ namespace {
 // Attention is timed in one step of so many.
 constexpr int kTimedStepInterval = 8;
 
-absl::Span<const int32_t> TokensOf(const PlannedRow& row) {
+absl::Span<const int32_t> TokensOf(const PlannedRow& row, bool ahead) {
+  static constexpr int32_t kAny[1] = {0};
+  if (ahead) return kAny;
   const Sequence& sequence = *row.sequence;
   const int prompt = sequence.prompt_tokens();
   // A row never crosses the end of the prompt.
@@ -53,32 +55,59 @@ void StepExecutor::Copy(absl::Span<const PageCopy> copies) {
   }
 }
 
+bool StepExecutor::NextIsTimed() { return steps_++ % kTimedStepInterval == 0; }
+
 absl::Status StepExecutor::Run(int pool, absl::Span<ExecutedRow> rows, const EngineClock& clock) {
   BuildRows(pool, rows);
-  const KvMemory memory = memories_[pool];
-  const bool timed = steps_++ % kTimedStepInterval == 0;
+  const bool timed = NextIsTimed();
   const absl::Time start = clock.Now();
   stats_.variants.clear();
-  absl::Status status = catalog_.all_checkpoints()[pool]->runner->Step(step_rows_, memory, timed,
-                                                                       absl::MakeSpan(outputs_), &stats_);
+  outputs_.assign(rows.size(), StepOutput());
+  absl::Status status = runner(pool).Step(step_rows_, memories_[pool], timed, absl::MakeSpan(outputs_), &stats_);
   if (!status.ok()) return status;
   for (size_t i = 0; i < rows.size(); ++i) rows[i].token = outputs_[i].token;
+  Finish(rows, clock.Now() - start, timed);
+  return absl::OkStatus();
+}
+
+absl::Status StepExecutor::Launch(int pool, absl::Span<ExecutedRow> rows, const EngineClock& clock) {
+  BuildRows(pool, rows);
+  const Flight flight = {NextIsTimed(), clock.Now()};
+  absl::Status status = runner(pool).Launch(step_rows_, memories_[pool], flight.timed);
+  if (status.ok()) flights_.push_back(flight);
+  return status;
+}
+
+absl::Status StepExecutor::Collect(int pool, std::vector<ExecutedRow>* rows, const EngineClock& clock) {
+  const Flight flight = flights_.front();
+  flights_.pop_front();
+  stats_.variants.clear();
+  outputs_.assign(rows->size(), StepOutput());
+  absl::Status status = runner(pool).Collect(absl::MakeSpan(outputs_), &stats_);
+  for (size_t i = 0; i < rows->size(); ++i) (*rows)[i].token = outputs_[i].token;
+  rows->erase(std::remove_if(rows->begin(), rows->end(), [](const ExecutedRow& row) { return row.job == nullptr; }), rows->end());
+  // It ran from the end of the step before on.
+  const absl::Time begin = std::max(flight.begin, collected_);
+  collected_ = clock.Now();
+  if (status.ok() && !rows->empty()) Finish(absl::MakeSpan(*rows), collected_ - begin, flight.timed);
+  return status;
+}
+
+void StepExecutor::Finish(absl::Span<ExecutedRow> rows, absl::Duration duration, bool timed) {
   Account(rows);
-  const absl::Duration duration = clock.Now() - start;
   AccountEnergy(rows, duration);
   if (telemetry_ != nullptr) Report(rows, duration, timed);
-  return absl::OkStatus();
 }
 
 void StepExecutor::BuildRows(int pool, absl::Span<ExecutedRow> rows) {
   const Checkpoint& checkpoint = *catalog_.all_checkpoints()[pool];
   step_rows_.assign(rows.size(), StepRow());
   contexts_.assign(rows.size(), SamplingContext());
-  outputs_.assign(rows.size(), StepOutput());
   for (size_t i = 0; i < rows.size(); ++i) {
     const PlannedRow& row = rows[i].row;
     StepRow& step_row = step_rows_[i];
-    step_row.tokens = TokensOf(row);
+    step_row.after = rows[i].after;
+    step_row.tokens = TokensOf(row, step_row.after >= 0);
     step_row.position = row.position;
     step_row.block_table = row.sequence->branch(row.branch).pages.data();
     step_row.variant = rows[i].job->choice.variant;
@@ -86,7 +115,7 @@ void StepExecutor::BuildRows(int pool, absl::Span<ExecutedRow> rows) {
     step_row.replay = row.replay || (beams && PhaseOf(row) == Phase::kDecode);
     if (!row.sample || beams) continue;
     contexts_[i] = {&rows[i].job->options, row.sequence->spec.prompt, row.sequence->generated,
-                    EndOfText(checkpoint)};
+                    EndOfText(checkpoint), rows[i].after >= 0 ? 1 : 0};
     step_row.sampling = &contexts_[i];
   }
   GiveLogits(checkpoint.runner->config().vocab_size, rows);

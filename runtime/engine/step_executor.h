@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -16,10 +17,11 @@
 
 namespace precis::runtime {
 
-// A planned row with its request, and what became of it.
+// A planned row with its request, and what became of it. A row that runs ahead may outlive both, if the step before ends them: then they are null.
 struct ExecutedRow {
   PlannedRow row;
   Job* job;
+  int after = -1;          // of a row that runs ahead: the place in the step before of the row that gives its token
   int32_t token = -1;          // if row.sample, without beams
   absl::Span<float> logits = {};  // if row.sample, with beams; valid until the next Run
 };
@@ -37,6 +39,11 @@ class StepExecutor {
   void Copy(absl::Span<const PageCopy> copies);
   // Runs rows of one pool in one step of its runner.
   absl::Status Run(int pool, absl::Span<ExecutedRow> rows, const EngineClock& clock);
+  // The same in two halves, as ModelRunner has them. Collect takes out the rows that have outlived their sequences.
+  bool launches(int pool) const { return runner(pool).launches(); }
+  bool followable(int pool) const { return runner(pool).followable(); }
+  absl::Status Launch(int pool, absl::Span<ExecutedRow> rows, const EngineClock& clock);
+  absl::Status Collect(int pool, std::vector<ExecutedRow>* rows, const EngineClock& clock);
   void Discard(int pool, int32_t page) {
     if (arenas_[pool] != nullptr) arenas_[pool]->Discard(page);
   }
@@ -51,7 +58,16 @@ class StepExecutor {
   const Memory& memory() const { return memory_; }
 
  private:
+  // A step that was launched.
+  struct Flight {
+    bool timed;
+    absl::Time begin;
+  };
+
   StepExecutor(const Catalog& catalog, Telemetry* telemetry) : catalog_(catalog), telemetry_(telemetry) {}
+  ModelRunner& runner(int pool) const { return *catalog_.all_checkpoints()[pool]->runner; }
+  bool NextIsTimed();
+  void Finish(absl::Span<ExecutedRow> rows, absl::Duration duration, bool timed);
   void BuildRows(int pool, absl::Span<ExecutedRow> rows);
   void GiveLogits(int vocabulary, absl::Span<ExecutedRow> rows);
   void Account(absl::Span<ExecutedRow> rows);
@@ -64,6 +80,8 @@ class StepExecutor {
   std::vector<KvMemory> memories_;
   Memory memory_;
   int64_t steps_ = 0;
+  std::deque<Flight> flights_;
+  absl::Time collected_ = absl::InfinitePast();  // when the last step was
   std::atomic<double> power_watts_{-1};  // negative: not known
   // Of the current step; kept for their memory.
   std::vector<StepRow> step_rows_;

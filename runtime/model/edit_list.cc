@@ -29,7 +29,7 @@ bool EditList::Append(const SamplingContext& context, int vocabulary, size_t lim
       if (std::equal(last.begin(), last.end(), generated.begin() + i)) edits->push_back(generated[i + n - 1]);
     }
   }
-  if (context.end_of_text >= 0 && static_cast<int>(generated.size()) < options.min_new_tokens) edits->push_back(context.end_of_text);
+  if (context.end_of_text >= 0 && context.step() < options.min_new_tokens) edits->push_back(context.end_of_text);
   if (edits->size() - before <= limit) return true;
   edits->resize(before);
   return false;

@@ -35,7 +35,7 @@ int ContextBucket(int context, int most) {
 
 }  // namespace
 
-bool IsDecode(const StepRow& row) { return row.replay || (row.sampling != nullptr && !row.sampling->generated.empty()); }
+bool IsDecode(const StepRow& row) { return row.replay || (row.sampling != nullptr && row.sampling->step() > 0); }
 
 GpuBatch::Layout GpuBatch::MakeLayout(int64_t tokens, int64_t sequences, int64_t samples, int64_t stride) {
   Layout m;
@@ -63,7 +63,9 @@ absl::Status GpuBatch::Reserve(int tokens, int context_tokens, int vocabulary, G
   context_tokens_ = context_tokens;
   vocabulary_ = vocabulary;
   capacity_bytes_ = Bytes(tokens, context_tokens);
-  PRECIS_ASSIGN(host_, memory->AllocatePinned(capacity_bytes_, "a step's metadata"));
+  for (char*& host : hosts_) {
+    PRECIS_ASSIGN(host, memory->AllocatePinned(capacity_bytes_, "a step's metadata"));
+  }
   PRECIS_ASSIGN(device_, memory->Allocate(capacity_bytes_, "a step's metadata"));
   return absl::OkStatus();
 }
@@ -168,13 +170,15 @@ void GpuBatch::FillSampling(absl::Span<const StepRow> rows, const StepPlan& plan
     to.repetition_penalty = options.repetition_penalty;
     to.top_k = options.top_k;
     to.seed = options.seed;
-    to.step = row.sampling->generated.size();
+    to.step = static_cast<uint64_t>(row.sampling->step());
   }
   std::copy(edits_.begin(), edits_.end(), Host<int32_t>(at_.edits));
   used_bytes_ = at_.edits + static_cast<int64_t>(edits_.size()) * 4;
 }
 
 void GpuBatch::Fill(absl::Span<const StepRow> rows, const StepPlan& plan) {
+  turn_ = 1 - turn_;
+  host_ = hosts_[turn_];
   Measure(rows, plan);
   parts_.clear();
   sequences_ = 0;

@@ -36,9 +36,9 @@ class GpuBatch {
   // Memory for such steps.
   absl::Status Reserve(int tokens, int context_tokens, int vocabulary, GpuMemory* memory);
 
-  // Lays out the rows of a step that the plan was built from.
+  // Lays out the rows of a step that the plan was built from. The one before may still be on its way to the device, not the one before that.
   void Fill(absl::Span<const StepRow> rows, const StepPlan& plan);
-  // Enqueues the copy. The host's side must not be filled again before the stream has passed it.
+  // Enqueues the copy of what was filled last.
   void Copy(kernels::GpuDevice* device, kernels::Stream stream) const { device->CopyToDevice(device_, host_, used_bytes_, stream); }
 
   // Of the step, padding included.
@@ -81,6 +81,8 @@ class GpuBatch {
 
   int context_tokens_ = 0, vocabulary_ = 0;
   int64_t capacity_bytes_ = 0;
+  char* hosts_[2] = {};  // in turn
+  int turn_ = 0;
   char *host_ = nullptr, *device_ = nullptr;
   int64_t used_bytes_ = 0;
   Layout at_ = {};

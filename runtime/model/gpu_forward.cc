@@ -204,7 +204,7 @@ absl::Status GpuForward::Attend(int index, const GpuBatch& batch, const KvMemory
 
 absl::Status GpuForward::Layers(const GpuBatch& batch, const KvMemory& memory, AttentionTimer* timer, Stream stream) {
   const int rows = batch.tokens();
-  ops_.embed({.tokens = batch.token_ids(), .positions = batch.positions(), .token_table = weights_.embedding.data,
+  ops_.embed({.tokens = batch.token_ids(), .chosen = chosen(), .positions = batch.positions(), .token_table = weights_.embedding.data,
               .position_table = weights_.positions.data, .token_scale = weights_.embedding.scale, .position_scale = weights_.positions.scale,
               .table_type = weights_.embedding.type, .x = reinterpret_cast<float*>(hidden_), .rows = rows, .width = config_.n_embd}, stream);
   for (int i = 0; i < config_.n_layer; ++i) {

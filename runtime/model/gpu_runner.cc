@@ -1,5 +1,5 @@
 // The forward pass of cpu_runner.cc on a GpuDevice. Everything is allocated in Reserve; a step makes one copy to the device (its metadata), enqueues its
-// kernels or launches their graph, and waits once, for the chosen tokens.
+// kernels or launches their graph, and waits once, for the chosen tokens. The next step may be enqueued before that wait: it finds the tokens on the device.
 
 #include "runtime/model/gpu_runner.h"
 
@@ -35,7 +35,12 @@ class GpuRunner : public ModelRunner {
   GpuRunner(std::shared_ptr<kernels::GpuDevice> device, const CheckpointConfig& config, int context_tokens)
       : device_(std::move(device)), memory_(device_.get()), config_(config.model), context_tokens_(context_tokens),
         forward_(device_.get(), config_, static_cast<GpuActivation>(config.activation), context_tokens), timer_(device_.get()), graphs_(device_.get()) {}
-  ~GpuRunner() override { device_->DeleteStream(stream_); }
+  ~GpuRunner() override {
+    for (const Flight& flight : flights_) {
+      if (flight.done.handle != nullptr) device_->DeleteEvent(flight.done);
+    }
+    device_->DeleteStream(stream_);
+  }
 
   absl::Status Upload(const Gpt2Weights& weights);
 
@@ -55,17 +60,32 @@ class GpuRunner : public ModelRunner {
   void SetBatchInvariant(bool on) override { forward_.SetMode(on ? kernels::GemmMode::kInvariant : kernels::GemmMode::kFast); }
   absl::StatusOr<KvMemory> Reserve(int64_t pages, int step_tokens) override;
   absl::Status Step(absl::Span<const StepRow> rows, const KvMemory& memory, bool timed, absl::Span<StepOutput> outputs, StepStats* stats) override;
+  bool launches() const override { return true; }
+  absl::Status Launch(absl::Span<const StepRow> rows, const KvMemory& memory, bool timed) override;
+  absl::Status Collect(absl::Span<StepOutput> outputs, StepStats* stats) override;
+  bool followable() const override { return launched_ > 0 && batch_.host_samples().empty(); }
   void CopyPage(const KvMemory& memory, int32_t from, int32_t to) override {
     device_->CopyOnDevice(memory.base + to * page_bytes_, memory.base + from * page_bytes_, page_bytes_, stream_);
   }
 
  private:
+  // A step that was launched.
+  struct Flight {
+    std::vector<StepOutput> outputs;  // [rows]: with the tokens that the host chose
+    std::vector<int> sample_of_row;   // [rows]: which of the tokens chosen on the device is the row's; -1: none
+    StepStats stats;
+    AttentionTimer* timer = nullptr;
+    int32_t* chosen = nullptr;  // pinned, [samples]
+    kernels::Event done;
+  };
+
+  absl::Status Prepare(absl::Span<const StepRow> rows, const KvMemory& memory);
   absl::Status Enqueue(absl::Span<const StepRow> rows, const KvMemory& memory, AttentionTimer* timer, absl::Span<StepOutput> outputs);
   absl::Status EnqueueDecode(const KvMemory& memory, AttentionTimer* timer);
   absl::Status SampleOnHost(absl::Span<const StepRow> rows, int begin, int end, absl::Span<StepOutput> outputs);
-  absl::Status TakeTokens(absl::Span<const StepRow> rows, absl::Span<StepOutput> outputs);
+  void FetchTokens(absl::Span<const StepRow> rows, Flight* flight);
   AttentionTimer* TimerOfStep(bool timed);
-  void FillStats(const AttentionTimer* timer, StepStats* stats) const;
+  void FillStats(StepStats* stats) const;
 
   const std::shared_ptr<kernels::GpuDevice> device_;
   GpuMemory memory_;
@@ -77,8 +97,9 @@ class GpuRunner : public ModelRunner {
   int64_t workspace_limit_ = int64_t{256} << 20;
   int capacity_ = 0;  // tokens of a step
   int timed_steps_ = 0;
-  float* host_logits_ = nullptr;    // [kHostRows][vocab_size]
-  int32_t* host_chosen_ = nullptr;  // [samples]
+  float* host_logits_ = nullptr;  // [kHostRows][vocab_size]
+  Flight flights_[2];             // in turn
+  uint64_t launched_ = 0, collected_ = 0;
   StepPlan plan_;
   GpuBatch batch_;
   GpuForward forward_;
@@ -113,9 +134,12 @@ absl::StatusOr<KvMemory> GpuRunner::Reserve(int64_t pages, int step_tokens) {
   PRECIS_TRY(batch_.Reserve(capacity_, context_tokens_, config_.vocab_size, &memory_));
   PRECIS_TRY(forward_.Reserve(capacity_, workspace_limit_, &memory_, stream_));
   PRECIS_ASSIGN(char* logits, memory_.AllocatePinned(int64_t{kHostRows} * config_.vocab_size * 4, "logits"));
-  PRECIS_ASSIGN(char* chosen, memory_.AllocatePinned(int64_t{capacity_ + GpuBatch::kLogitRows} * 4, "tokens"));
+  for (Flight& flight : flights_) {
+    PRECIS_ASSIGN(char* chosen, memory_.AllocatePinned(int64_t{capacity_ + GpuBatch::kLogitRows} * 4, "tokens"));
+    flight.chosen = reinterpret_cast<int32_t*>(chosen);
+    PRECIS_ASSIGN(flight.done, device_->NewEvent());
+  }
   host_logits_ = reinterpret_cast<float*>(logits);
-  host_chosen_ = reinterpret_cast<int32_t*>(chosen);
   activations_bytes_ = ActivationBytes(capacity_, GpuBatch::kLogitRows);
   PRECIS_TRY(device_->Synchronize(stream_));
   return KvMemory{base, pages};
@@ -171,53 +195,99 @@ absl::Status GpuRunner::Enqueue(absl::Span<const StepRow> rows, const KvMemory& 
   return absl::OkStatus();
 }
 
-// Waits for the step.
-absl::Status GpuRunner::TakeTokens(absl::Span<const StepRow> rows, absl::Span<StepOutput> outputs) {
+// Enqueues the copy of the chosen tokens.
+void GpuRunner::FetchTokens(absl::Span<const StepRow> rows, Flight* flight) {
   const auto wanted = static_cast<int64_t>(plan_.logit_rows.size());
-  device_->CopyToHost(host_chosen_, forward_.chosen(), wanted * 4, stream_);
-  PRECIS_TRY(device_->Synchronize(stream_));
+  device_->CopyToHost(flight->chosen, forward_.chosen(), wanted * 4, stream_);
+  flight->sample_of_row.assign(rows.size(), -1);
   auto host = batch_.host_samples().begin();
   for (int i = 0; i < wanted; ++i) {
+    const int row = plan_.logit_rows[i];
     if (host != batch_.host_samples().end() && *host == i) {
       ++host;
-    } else if (rows[plan_.logit_rows[i]].sampling != nullptr) {
-      outputs[plan_.logit_rows[i]].token = host_chosen_[i];
+    } else if (rows[row].sampling != nullptr) {
+      flight->sample_of_row[row] = i;
     }
   }
-  return absl::OkStatus();
 }
 
 AttentionTimer* GpuRunner::TimerOfStep(bool timed) {
-  if (!timed || (batch_.decode_only() && timed_steps_++ % kTimedDecodeInterval != 0)) return nullptr;
+  const bool in_use = launched_ != collected_ && flights_[(launched_ + 1) % 2].timer != nullptr;
+  if (!timed || in_use || (batch_.decode_only() && timed_steps_++ % kTimedDecodeInterval != 0)) return nullptr;
   timer_.Start();
   return &timer_;
 }
 
-absl::Status GpuRunner::Step(absl::Span<const StepRow> rows, const KvMemory& memory, bool timed, absl::Span<StepOutput> outputs, StepStats* stats) {
-  if (outputs.size() < rows.size()) return absl::InternalError("a step needs an output for each row");
+// Lays the step out.
+absl::Status GpuRunner::Prepare(absl::Span<const StepRow> rows, const KvMemory& memory) {
   PRECIS_TRY(plan_.Build(rows, {.vocab_size = config_.vocab_size, .context_tokens = context_tokens_, .pages = memory.pages,
                                 .positions = config_.alibi ? Positions::kAlibi : Positions::kLearned}));
   const int64_t tokens = plan_.tokens.size();
   if (tokens > capacity_) return absl::InternalError(Cat("a step of ", tokens, " tokens, but memory was reserved for ", capacity_));
-  for (StepOutput& output : outputs) output = StepOutput();
-  if (rows.empty()) return absl::OkStatus();
-  batch_.Fill(rows, plan_);
-  AttentionTimer* timer = TimerOfStep(timed);
-  PRECIS_TRY(Enqueue(rows, memory, timer, outputs));
-  PRECIS_TRY(TakeTokens(rows, outputs));
-  if (stats != nullptr) FillStats(timer, stats);
+  const Flight& before = flights_[(launched_ + 1) % 2];
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const int after = rows[i].after;
+    if (after < 0) continue;
+    const bool known = followable() && after < static_cast<int>(before.sample_of_row.size()) && before.sample_of_row[after] >= 0 && rows[i].tokens.size() == 1;
+    if (!known) return absl::InternalError(Cat("step row ", i, " comes after row ", after, " of the step before, which left no token on the device"));
+    plan_.tokens[plan_.last_token[i]] = ~before.sample_of_row[after];
+  }
+  if (!rows.empty()) batch_.Fill(rows, plan_);
   return absl::OkStatus();
 }
 
-void GpuRunner::FillStats(const AttentionTimer* timer, StepStats* stats) const {
-  stats->variants.clear();
+absl::Status GpuRunner::Launch(absl::Span<const StepRow> rows, const KvMemory& memory, bool timed) {
+  if (launched_ - collected_ > 1) return absl::InternalError("two steps are under way; collect one first");
+  PRECIS_TRY(Prepare(rows, memory));
+  Flight& flight = flights_[launched_ % 2];
+  flight.outputs.assign(rows.size(), StepOutput());
+  flight.sample_of_row.clear();
+  flight.stats = StepStats();
+  flight.timer = nullptr;
+  if (!rows.empty()) {
+    flight.timer = TimerOfStep(timed);
+    PRECIS_TRY(Enqueue(rows, memory, flight.timer, absl::MakeSpan(flight.outputs)));
+    FetchTokens(rows, &flight);
+    FillStats(&flight.stats);
+  }
+  device_->Record(flight.done, stream_);
+  ++launched_;
+  return absl::OkStatus();
+}
+
+absl::Status GpuRunner::Collect(absl::Span<StepOutput> outputs, StepStats* stats) {
+  if (launched_ == collected_) return absl::InternalError("no step is under way");
+  Flight& flight = flights_[collected_++ % 2];
+  if (outputs.size() < flight.outputs.size()) return absl::InternalError("a step needs an output for each row");
+  PRECIS_TRY(device_->Synchronize(flight.done));
+  for (size_t i = 0; i < flight.outputs.size(); ++i) {
+    outputs[i] = flight.outputs[i];
+    const int sample = flight.sample_of_row[i];
+    if (sample >= 0) outputs[i].token = flight.chosen[sample];
+  }
+  if (stats == nullptr) return absl::OkStatus();
+  if (flight.timer != nullptr) {
+    for (VariantStats& variant : flight.stats.variants) variant.attention_time = flight.timer->Of(variant.variant);
+  }
+  *stats = std::move(flight.stats);
+  return absl::OkStatus();
+}
+
+absl::Status GpuRunner::Step(absl::Span<const StepRow> rows, const KvMemory& memory, bool timed, absl::Span<StepOutput> outputs, StepStats* stats) {
+  if (outputs.size() < rows.size()) return absl::InternalError("a step needs an output for each row");
+  if (launched_ != collected_) return absl::InternalError("a step is under way; collect it first");
+  PRECIS_TRY(Launch(rows, memory, timed));
+  return Collect(outputs, stats);
+}
+
+void GpuRunner::FillStats(StepStats* stats) const {
   for (const StepPlan::Group& group : plan_.groups) {
     if (group.sequences.empty()) continue;
     int64_t bytes = 0;
     for (const GpuPart& part : batch_.parts()) {
       if (part.variant == group.variant) bytes = std::max(bytes, forward_.WorkspaceBytes(part));
     }
-    stats->variants.push_back({group.variant, timer != nullptr ? timer->Of(group.variant) : absl::ZeroDuration(), bytes});
+    stats->variants.push_back({group.variant, absl::ZeroDuration(), bytes});
   }
   stats->activations_bytes = activations_bytes_;
 }

@@ -45,6 +45,8 @@ struct StepRow {
   // These tokens were generated: before a preemption, and are run again, or by a beam. A device whose prefill and decode differ in bits runs them as
   // decode, as it does the one token of a row with `sampling` that has generated some.
   bool replay = false;
+  // If not negative: the row runs one token, which row `after` of the step launched last chooses; `tokens` holds any valid token in its place.
+  int after = -1;
 };
 
 struct StepOutput {
@@ -101,7 +103,23 @@ class ModelRunner {
   // `timed` asks for attention times. INTERNAL only.
   virtual absl::Status Step(absl::Span<const StepRow> rows, const KvMemory& memory, bool timed,
                             absl::Span<StepOutput> outputs, StepStats* stats) = 0;
-  // Copies page `from` to page `to` (copy-on-write).
+
+  // A step in two halves, where launches() says so. Launch enqueues what Step would run; Collect waits for the earliest step that was launched and not
+  // collected. At most two are under way, and Step is not called meanwhile. Launch reads its arguments during the call only. INTERNAL only; a Launch that fails
+  // leaves nothing to collect.
+  virtual bool launches() const { return false; }
+  virtual absl::Status Launch(absl::Span<const StepRow> rows, const KvMemory& memory, bool timed) {
+    (void)rows, (void)memory, (void)timed;
+    return absl::InternalError("this device runs whole steps only");
+  }
+  virtual absl::Status Collect(absl::Span<StepOutput> outputs, StepStats* stats) {
+    (void)outputs, (void)stats;
+    return absl::InternalError("this device runs whole steps only");
+  }
+  // Whether the rows of another step may come `after` those of the step launched last: its tokens stay on the device for it.
+  virtual bool followable() const { return false; }
+
+  // Copies page `from` to page `to` (copy-on-write). Before steps that are launched later, after those launched earlier.
   virtual void CopyPage(const KvMemory& memory, int32_t from, int32_t to) = 0;
 };
 

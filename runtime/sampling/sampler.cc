@@ -73,7 +73,7 @@ void BanRepeatedNgrams(absl::Span<float> logits, const SamplingContext& context)
 void HoldOffEndOfText(absl::Span<float> logits, const SamplingContext& context) {
   const int32_t id = context.end_of_text;
   if (id < 0 || static_cast<size_t>(id) >= logits.size()) return;
-  if (static_cast<int>(context.generated.size()) < context.options->min_new_tokens) {
+  if (context.step() < context.options->min_new_tokens) {
     logits[id] = kSuppressed;
   }
 }
@@ -153,7 +153,7 @@ int32_t SampleToken(absl::Span<float> logits, const SamplingContext& context) {
     total += weights[i];
   }
   if (options.top_p < 1) KeepTopP(absl::MakeSpan(weights), total, options.top_p);
-  return Pick(weights, PhiloxUniform(options.seed, context.generated.size()), best);
+  return Pick(weights, PhiloxUniform(options.seed, context.step()), best);
 }
 
 }  // namespace precis::runtime

@@ -13,8 +13,12 @@ namespace precis::runtime {
 struct SamplingContext {
   const GenerationOptions* options = nullptr;
   absl::Span<const int32_t> prompt;     // for the repetition penalty
-  absl::Span<const int32_t> generated;  // so far; its size is also the step number that seeds the choice
-  int32_t end_of_text = -1;             // suppressed while generated.size() < min_new_tokens
+  absl::Span<const int32_t> generated;  // so far
+  int32_t end_of_text = -1;             // suppressed while step() < min_new_tokens
+  // Tokens after `generated` that are chosen but not yet known. Where there are any, `options` asks for no penalty that depends on what was generated.
+  int unknown = 0;
+  // The number of tokens before this one, which seeds the choice.
+  int step() const { return static_cast<int>(generated.size()) + unknown; }
 };
 
 // The penalties alone, on logits or log probabilities, in place: repetition, no-repeat n-gram, minimum length.

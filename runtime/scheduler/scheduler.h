@@ -66,6 +66,9 @@ struct Plan {
 //
 // While the plan's rows run, Enqueue, Cancel and ExpireQueued may be called; they change nothing that the rows refer to.
 //
+// Where all that comes next is the next token of every sequence, PlanAhead gives the rows of the next step before those of the last one are completed. The
+// pages of a sequence that ends meanwhile may go to others: its row of the next step must have run before theirs.
+//
 // Invariants: a sequence is waiting (holds no page) or running; the branches of running sequences, and so the rows of a plan, number at most
 // max_batch_rows, their tokens at most max_step_tokens; the pages that running sequences hold fit the cache's budget; every running sequence that decodes is in every plan of its group; the
 // best-ranked running sequence is never preempted, so that something always goes forward.
@@ -95,6 +98,10 @@ class Scheduler {
   // Ends running sequences that were cancelled or are past their deadline; their pages are free on return.
   std::vector<std::unique_ptr<Sequence>> Reap(absl::Time now);
   Plan MakePlan(absl::Time now);
+  // The rows that follow `rows`, all those of a plan (or of a PlanAhead) without beams, if every one gives a token that doesn't end its sequence; what a row
+  // follows is at the same place in *after. A sequence that has its last token then has none. Empty if anything else is to be planned: something waits, was
+  // cancelled, is late or still runs known tokens, or memory is short.
+  std::vector<PlannedRow> PlanAhead(absl::Span<const PlannedRow> rows, absl::Time now, std::vector<int>* after);
   // The row was run: its keys and values are in the pages.
   void Complete(const PlannedRow& row);
   void Append(Sequence* sequence, int32_t token) { sequence->generated.push_back(token); }
@@ -125,6 +132,7 @@ class Scheduler {
   void PlanDecodes(uint64_t group, absl::Time now, int* budget, Plan* plan);
   bool SecureNextToken(size_t index, absl::Time now, Plan* plan);
   bool SecurePage(Sequence* sequence, Branch* branch, std::vector<PageCopy>* copies);
+  bool MayRunAhead(absl::Span<const PlannedRow> rows, absl::Time now) const;
   void PlanPrefills(uint64_t group, absl::Time now, int budget, Plan* plan);
   void PlanKnownTokens(Sequence* sequence, int* budget, Plan* plan);
   void Preempt(Sequence* sequence, absl::Time now, Plan* plan);

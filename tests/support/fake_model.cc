@@ -77,6 +77,31 @@ absl::Status FakeRunner::Step(absl::Span<const StepRow> rows, const KvMemory& me
   return absl::OkStatus();
 }
 
+absl::Status FakeRunner::Launch(absl::Span<const StepRow> rows, const KvMemory& memory, bool timed) {
+  if (flights_.size() > 1) return absl::InternalError("two steps are under way");
+  std::vector<StepRow> known(rows.begin(), rows.end());
+  for (StepRow& row : known) {
+    if (row.after < 0) continue;
+    if (flights_.empty() || row.tokens.size() != 1) return absl::InternalError("no step to come after");
+    row.tokens = absl::MakeConstSpan(&flights_.back().outputs.at(row.after).token, 1);
+    if (row.tokens[0] < 0) return absl::InternalError("after a row without a token");
+  }
+  if (!flights_.empty()) ++steps_ahead;
+  Flight flight;
+  flight.outputs.resize(rows.size());
+  absl::Status status = Step(known, memory, timed, absl::MakeSpan(flight.outputs), &flight.stats);
+  if (status.ok()) flights_.push_back(std::move(flight));
+  return status;
+}
+
+absl::Status FakeRunner::Collect(absl::Span<runtime::StepOutput> outputs, runtime::StepStats* stats) {
+  if (flights_.empty()) return absl::InternalError("no step is under way");
+  std::copy(flights_.front().outputs.begin(), flights_.front().outputs.end(), outputs.begin());
+  *stats = std::move(flights_.front().stats);
+  flights_.pop_front();
+  return absl::OkStatus();
+}
+
 absl::Status FakeRunner::RunRow(const StepRow& row, const KvMemory& memory, runtime::StepOutput* output) {
   const int end = row.position + static_cast<int>(row.tokens.size());
   if (end > options_.context_tokens) return absl::InternalError("past the context");

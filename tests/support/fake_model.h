@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -30,6 +31,11 @@ class FakeTokenizer final : public runtime::Tokenizer {
 // overwritten, a shared page of another prefix or variant, or a token that is run twice or not at all changes the tokens.
 class FakeRunner final : public runtime::ModelRunner {
  public:
+#ifdef PRECIS_TEST_LAUNCHES
+  static constexpr bool kLaunches = true;
+#else
+  static constexpr bool kLaunches = false;
+#endif
   struct Options {
     int vocabulary = 257;
     int end_of_text = FakeTokenizer::kEndOfText;
@@ -38,6 +44,7 @@ class FakeRunner final : public runtime::ModelRunner {
     uint64_t seed = 1;          // the weights
     float end_of_text_bias = 0;  // added to its logit; logits are in [0, 1)
     bool letters_only = false;   // generates lower-case letters, spaces and the end of text
+    bool launches = kLaunches;   // as a GPU's runner; a step runs when it is launched
   };
   explicit FakeRunner(const Options& options);
 
@@ -52,6 +59,10 @@ class FakeRunner final : public runtime::ModelRunner {
   void SetLimits(int64_t) override {}
   absl::Status Step(absl::Span<const runtime::StepRow> rows, const runtime::KvMemory& memory, bool timed,
                     absl::Span<runtime::StepOutput> outputs, runtime::StepStats* stats) override;
+  bool launches() const override { return options_.launches; }
+  absl::Status Launch(absl::Span<const runtime::StepRow> rows, const runtime::KvMemory& memory, bool timed) override;
+  absl::Status Collect(absl::Span<runtime::StepOutput> outputs, runtime::StepStats* stats) override;
+  bool followable() const override { return options_.launches && !flights_.empty(); }
   void CopyPage(const runtime::KvMemory& memory, int32_t from, int32_t to) override;
 
   // Called at the beginning of every step, on the engine's thread; may block, and its error is the step's.
@@ -59,14 +70,20 @@ class FakeRunner final : public runtime::ModelRunner {
   // Called with the logits (before sampling) of every sampled row.
   std::function<void(const runtime::StepRow&, absl::Span<const float>)> on_logits;
   std::atomic<int> steps{0};
+  std::atomic<int> steps_ahead{0};  // launched while another was under way
 
  private:
+  struct Flight {
+    std::vector<runtime::StepOutput> outputs;
+    runtime::StepStats stats;
+  };
   absl::Status RunRow(const runtime::StepRow& row, const runtime::KvMemory& memory, runtime::StepOutput* output);
   void FillLogits(uint64_t state);
 
   const Options options_;
   runtime::ModelConfig config_;
   std::vector<float> logits_;
+  std::deque<Flight> flights_;
 };
 
 struct FakeCheckpoint {

@@ -19,7 +19,7 @@ PRECIS_KERNEL(kThreads, 8) EmbedKernel(const EmbedArgs p) {
   GridDependencyWait();
   GridDependencyLaunch();
   const int row = static_cast<int>(blockIdx.x);
-  const int token = p.tokens[row];
+  const int given = p.tokens[row], token = given < 0 ? p.chosen[~given] : given;
   for (int i = static_cast<int>(threadIdx.x); i < p.width; i += kThreads) {
     float x = Entry(static_cast<const T*>(p.token_table), p.token_scale, token, p.width, i);
     if (p.position_table != nullptr) x += Entry(static_cast<const T*>(p.position_table), p.position_scale, p.positions[row], p.width, i);

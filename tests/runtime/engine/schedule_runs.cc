@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "tests/runtime/engine/schedule_world.h"
 
 namespace precis::testing {
@@ -26,6 +28,8 @@ void ScheduleWorld::RunRows(const runtime::Plan& plan) {
   for (const runtime::PageCopy& copy : plan.copies) {
     runners_[copy.pool]->CopyPage({memory_[copy.pool].data(), cache_->pages(copy.pool)}, copy.from, copy.to);
   }
+  const auto may_follow = [](const runtime::PlannedRow& row) { return row.sample && row.sequence->spec.beams == 1; };
+  if (ahead_ && std::all_of(plan.rows.begin(), plan.rows.end(), may_follow)) return RunAhead(plan.rows);
   for (size_t begin = 0, end = 0; begin < plan.rows.size(); begin = end) {
     Sequence* const sequence = plan.rows[begin].sequence;
     std::vector<std::vector<float>> logits;
@@ -40,13 +44,51 @@ void ScheduleWorld::RunRows(const runtime::Plan& plan) {
   }
 }
 
-void ScheduleWorld::RunRow(const runtime::PlannedRow& planned, int32_t* token, std::vector<float>* logits) {
+// As an engine whose device takes a step before it has given the tokens of the one before.
+void ScheduleWorld::RunAhead(std::vector<runtime::PlannedRow> rows) {
+  std::vector<int32_t> tokens(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) RunRow(rows[i], &tokens[i], nullptr);
+  while (!rows.empty()) {
+    std::vector<int> after;
+    const std::vector<runtime::PlannedRow> next = scheduler_->PlanAhead(rows, now_, &after);
+    std::vector<runtime::SequenceId> ids;
+    for (const runtime::PlannedRow& row : next) ids.push_back(row.sequence->id);
+    const std::vector<int32_t> next_tokens = RunFollowers(next, after, tokens);
+    RandomEvents();
+    now_ += absl::Milliseconds(Uniform(0, 2));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      scheduler_->Complete(rows[i]);
+      TakeToken(rows[i].sequence, tokens[i]);
+    }
+    CheckBounds();
+    rows.clear();
+    tokens.clear();
+    for (size_t i = 0; i < next.size(); ++i) {
+      if (requests_.at(ids[i]).ends > 0) continue;
+      rows.push_back(next[i]);
+      tokens.push_back(next_tokens[i]);
+    }
+    counts_.ahead += !next.empty();
+  }
+}
+
+std::vector<int32_t> ScheduleWorld::RunFollowers(const std::vector<runtime::PlannedRow>& rows, const std::vector<int>& after,
+                                                 const std::vector<int32_t>& tokens) {
+  if (rows.size() != after.size()) Fail("a row that follows nothing");
+  std::vector<int32_t> next(rows.size());
+  for (size_t i = 0; i < rows.size() && i < after.size(); ++i) RunRow(rows[i], &next[i], nullptr, &tokens.at(after[i]));
+  return next;
+}
+
+// ahead_of: the token that the row runs, which its sequence doesn't have yet.
+void ScheduleWorld::RunRow(const runtime::PlannedRow& planned, int32_t* token, std::vector<float>* logits, const int32_t* ahead_of) {
   const Sequence& sequence = *planned.sequence;
   const runtime::Branch& branch = sequence.branch(planned.branch);
   const int pool = sequence.spec.pool;
   std::vector<int32_t> known = sequence.spec.prompt;
   known.insert(known.end(), branch.generated.begin(), branch.generated.end());
-  const runtime::SamplingContext sampling = {&generation_, sequence.spec.prompt, branch.generated, kEndOfText};
+  if (ahead_of != nullptr) known.push_back(*ahead_of);
+  const runtime::SamplingContext sampling = {&generation_, sequence.spec.prompt, branch.generated, kEndOfText, ahead_of != nullptr ? 1 : 0};
   runtime::StepRow row;
   row.tokens = absl::MakeConstSpan(known).subspan(planned.position, planned.count);
   row.position = planned.position;

@@ -44,6 +44,7 @@ void ScheduleWorld::MakeOptions() {
   generation_.temperature = Chance(.5) ? 1 : 0;
   beam_share_ = Chance(.7) ? Uniform(1, 10) / 10.0 : 0;
   groups_ = Chance(.4) ? Uniform(1, 3) : 0;
+  ahead_ = Chance(.5);
   to_submit_ = Uniform(1, 30);
   arrival_ = Uniform(1, 9) / 10.0;
   for (int i = 0; i < 3; ++i) {

@@ -24,7 +24,7 @@ class ScheduleWorld {
 
   struct Counts {
     int64_t requests = 0, refused = 0, completed = 0, cancelled = 0, expired = 0, preemptions = 0, cached = 0,
-            steps = 0, replays = 0, beams = 0, beam_preemptions = 0, copies = 0, turns = 0;
+            steps = 0, ahead = 0, replays = 0, beams = 0, beam_preemptions = 0, copies = 0, turns = 0;
   };
   const Counts& counts() const { return counts_; }
 
@@ -52,7 +52,9 @@ class ScheduleWorld {
   void Expire();
   void Step();
   void RunRows(const runtime::Plan& plan);
-  void RunRow(const runtime::PlannedRow& row, int32_t* token, std::vector<float>* logits);
+  void RunAhead(std::vector<runtime::PlannedRow> rows);
+  std::vector<int32_t> RunFollowers(const std::vector<runtime::PlannedRow>& rows, const std::vector<int>& after, const std::vector<int32_t>& tokens);
+  void RunRow(const runtime::PlannedRow& row, int32_t* token, std::vector<float>* logits, const int32_t* ahead_of = nullptr);
   void TakeToken(runtime::Sequence* sequence, int32_t token);
   void TakeBeams(runtime::Sequence* sequence, std::vector<std::vector<float>>* logits);
   void Ended(const runtime::Sequence& sequence, bool completed);
@@ -77,6 +79,7 @@ class ScheduleWorld {
   std::unique_ptr<runtime::KvCache> cache_;
   std::unique_ptr<runtime::Scheduler> scheduler_;
   double beam_share_ = 0;
+  bool ahead_ = false;  // steps are launched before those before them are completed
   int groups_ = 0;  // of batches, besides the common one
   std::map<runtime::SequenceId, int> left_out_;  // plans in a row that a decoding request was not in
   std::vector<std::vector<int32_t>> documents_;  // whose beginnings are shared

@@ -27,6 +27,7 @@ TEST(SchedulerPropertyTest, EveryPromiseHoldsOnRandomSchedules) {
     sum.preemptions += counts.preemptions;
     sum.cached += counts.cached;
     sum.steps += counts.steps;
+    sum.ahead += counts.ahead;
     sum.replays += counts.replays;
     sum.beams += counts.beams;
     sum.beam_preemptions += counts.beam_preemptions;
@@ -37,11 +38,11 @@ TEST(SchedulerPropertyTest, EveryPromiseHoldsOnRandomSchedules) {
   std::cout << count << " schedules: " << sum.requests << " requests, " << sum.refused << " refused, "
             << sum.completed << " completed, " << sum.cancelled << " cancelled, " << sum.expired << " expired, "
             << sum.preemptions << " preemptions, " << sum.replays << " replays, " << sum.cached
-            << " cached tokens, " << sum.steps << " steps; with beams " << sum.beams << " completed, " << sum.beam_preemptions
+            << " cached tokens, " << sum.steps << " steps, " << sum.ahead << " more ahead; with beams " << sum.beams << " completed, " << sum.beam_preemptions
             << " preemptions, " << sum.copies << " copied blocks\n";
   if (seed != nullptr) return;
   // The schedules reach every corner.
-  for (int64_t often : {sum.refused, sum.cancelled, sum.expired, sum.preemptions, sum.replays, sum.cached, sum.beams, sum.copies, sum.turns}) {
+  for (int64_t often : {sum.refused, sum.cancelled, sum.expired, sum.preemptions, sum.replays, sum.cached, sum.ahead, sum.beams, sum.copies, sum.turns}) {
     EXPECT_GT(often, static_cast<int64_t>(count) / 20);
   }
   EXPECT_GT(sum.beam_preemptions, static_cast<int64_t>(count) / 100);

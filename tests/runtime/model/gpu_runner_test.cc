@@ -196,6 +196,67 @@ TEST_P(GpuRunnerTest, TokensAreTheHosts) {
   for (const runtime::VariantStats& variant : stats.variants) EXPECT_GT(variant.attention_time, absl::ZeroDuration());
 }
 
+// Steps launched ahead, the second sequence leaving halfway, choose what steps one by one choose.
+TEST_P(GpuRunnerTest, StepsAheadChooseTheSameTokens) {
+  constexpr int kSteps = 4;
+  const std::vector<int32_t> prompts[] = {RandomTokens("ahead", 20, 317), RandomTokens("other", 18, 317)};
+  const std::vector<int32_t> tables[] = {Table(0), Table(8)};
+  runtime::GenerationOptions options[2];
+  options[1].temperature = 0.8f;
+  options[0].min_new_tokens = options[1].min_new_tokens = 2;
+  const auto run = [&](bool ahead) {
+    std::vector<int32_t> generated[2];
+    runtime::SamplingContext contexts[2];
+    runtime::StepOutput outputs[2];
+    for (int step = 0; step < kSteps + (ahead ? 1 : 0); ++step) {
+      runtime::StepRow rows[2];
+      const int sequences = step < 2 ? 2 : 1;
+      for (int i = 0; i < sequences && step < kSteps; ++i) {
+        const bool follows = ahead && step > 0;
+        contexts[i] = {&options[i], prompts[i], generated[i], 3, follows ? 1 : 0};
+        rows[i].tokens = step == 0 ? absl::MakeConstSpan(prompts[i]) : follows ? absl::MakeConstSpan(prompts[i]).first(1) : absl::MakeConstSpan(generated[i]).last(1);
+        rows[i].position = step == 0 ? 0 : static_cast<int>(prompts[i].size()) + step - 1;
+        rows[i].block_table = tables[i].data();
+        rows[i].variant = Variants()[i];
+        rows[i].sampling = &contexts[i];
+        rows[i].after = follows ? i : -1;
+      }
+      if (!ahead) {
+        EXPECT_TRUE(gpu_->Step({rows, static_cast<size_t>(sequences)}, memory_, false, absl::MakeSpan(outputs), nullptr).ok());
+      } else {
+        if (step < kSteps) {
+          EXPECT_TRUE(gpu_->Launch({rows, static_cast<size_t>(sequences)}, memory_, step == 1).ok());
+        }
+        if (step == 0) continue;
+        EXPECT_TRUE(gpu_->Collect(absl::MakeSpan(outputs), nullptr).ok());
+      }
+      const int collected = ahead ? step - 1 : step;
+      for (int i = 0; i < (collected < 2 ? 2 : 1); ++i) generated[i].push_back(outputs[i].token);
+    }
+    return std::pair(generated[0], generated[1]);
+  };
+  const auto one_by_one = run(false);
+  EXPECT_EQ(one_by_one.first.size(), static_cast<size_t>(kSteps));
+  EXPECT_EQ(run(true), one_by_one);
+}
+
+TEST_P(GpuRunnerTest, RefusesToFollowWhatLeftNoToken) {
+  const std::vector<int32_t> tokens = RandomTokens("follow", 4, 317), table = Table(0);
+  runtime::StepRow row;
+  row.tokens = tokens;
+  row.block_table = table.data();
+  row.variant = Variants()[0];
+  ASSERT_TRUE(gpu_->Launch({&row, 1}, memory_, false).ok());
+  row.tokens = absl::MakeConstSpan(tokens).first(1);
+  row.position = 4;
+  row.after = 0;
+  EXPECT_FALSE(gpu_->Launch({&row, 1}, memory_, false).ok());
+  runtime::StepOutput output;
+  EXPECT_FALSE(gpu_->Step({&row, 1}, memory_, false, {&output, 1}, nullptr).ok());
+  ASSERT_TRUE(gpu_->Collect({&output, 1}, nullptr).ok());
+  EXPECT_FALSE(gpu_->Collect({&output, 1}, nullptr).ok());
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, GpuRunnerTest,
                          testing::Values(Model{"f32", false, 32, kernels::DType::kF32}, Model{"alibi_f32", true, 32, kernels::DType::kF32},
                                          Model{"bf16", false, 32, kernels::DType::kBf16}, Model{"alibi_bf16", true, 64, kernels::DType::kBf16},
