@@ -16,13 +16,15 @@ void LayerNorm(const LayerNormArgs& args, Stream stream);
 void Sample(const GpuSampleArgs& args, Stream stream);
 int64_t SampleWorkspaceBytes(int rows, int vocab);
 
-// Products. Gemm chooses among the others.
+// Products. These two choose among the others; GemmHopper for compute capability 9.x.
 void Gemm(const GemmArgs& args, Stream stream);
+void GemmHopper(const GemmArgs& args, Stream stream);
 int64_t GemmWorkspaceBytes(int m, int n, int k, GemmMode mode);
 // Any size and type, one fused multiply-add after the other: the f32 mode, and sizes that the others don't take.
 void GemmSimple(const GemmArgs& args, Stream stream);
-// bf16 activations, k a multiple of 8 (int8 weights: 16), rows 16-byte aligned. Both give the same bits.
+// bf16 activations, k a multiple of 8 (int8 weights: 16), rows 16-byte aligned. All three give the same bits.
 void GemmTile(const GemmArgs& args, Stream stream);
+bool GemmWgmma(const GemmArgs& args, Stream stream);   // false for int8 weights and some activations: nothing was enqueued then
 void GemmDecode(const GemmArgs& args, Stream stream);  // m <= 64
 bool GemmTakes(const GemmArgs& args);
 void FusedNormGemm(const GemmArgs& args, Stream stream);

@@ -12,11 +12,12 @@ void FlashPrefillHopper(const GpuAttentionArgs& args, Stream stream) {
 
 int64_t NoWorkspace(int, int, int, int, int, bool) { return 0; }
 
-constexpr GpuOps Table(void (*flash_prefill)(const GpuAttentionArgs&, Stream), int64_t (*workspace_bytes)(int, int, int, int, int, bool)) {
+constexpr GpuOps Table(void (*gemm)(const GemmArgs&, Stream), void (*flash_prefill)(const GpuAttentionArgs&, Stream),
+                       int64_t (*workspace_bytes)(int, int, int, int, int, bool)) {
   return {
       .embed = Embed,
       .layer_norm = LayerNorm,
-      .gemm = Gemm,
+      .gemm = gemm,
       .gemm_workspace_bytes = GemmWorkspaceBytes,
       .write_kv = WriteKv,
       .flash_prefill = flash_prefill,
@@ -38,8 +39,8 @@ constexpr GpuOps Table(void (*flash_prefill)(const GpuAttentionArgs&, Stream), i
 
 // wgmma exists on compute capability 9.x alone.
 const GpuOps& Ops(int compute_major) {
-  static constexpr GpuOps kAmpere = Table(FlashPrefillSm80, NoWorkspace);
-  static constexpr GpuOps kHopper = Table(FlashPrefillHopper, FlashPrefillSm90WorkspaceBytes);
+  static constexpr GpuOps kAmpere = Table(Gemm, FlashPrefillSm80, NoWorkspace);
+  static constexpr GpuOps kHopper = Table(GemmHopper, FlashPrefillHopper, FlashPrefillSm90WorkspaceBytes);
   return compute_major == 9 ? kHopper : kAmpere;
 }
 

@@ -60,6 +60,11 @@ template <int N>
 void TmaStoreWait() { TmaStoreWaitGroups(N); }
 void FenceProxyAsync();
 bool ElectOne(Site site = Site::current());
+inline void ReduceAdd2(float* to, float first, float second) {
+  to[0] += first;
+  to[1] += second;
+}
+
 template <int N>
 void SetMaxRegistersIncrease() {}
 template <int N>

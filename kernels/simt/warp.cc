@@ -73,9 +73,9 @@ void RunMmaBf16(WarpExchange& x) {
   for (int lane = 0; lane < 32; ++lane) {
     for (int i = 0; i < 4; ++i) {
       const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-      float sum = Get<float>(x.in[lane], 6 + i);
-      for (int k = 0; k < 16; ++k) sum += a[row][k] * b[k][column];
-      Put(x.out[lane], sum, i);
+      double sum = Get<float>(x.in[lane], 6 + i);  // rounded once, as on a GPU: no order of the terms
+      for (int k = 0; k < 16; ++k) sum += double{a[row][k]} * b[k][column];
+      Put(x.out[lane], static_cast<float>(sum), i);
     }
   }
 }

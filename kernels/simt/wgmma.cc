@@ -91,9 +91,9 @@ void RunOp(const WgmmaOp* const (&ops)[32], Fiber* const (&fibers)[32], int warp
     std::vector<float>& values = fibers[lane]->wgmma.shadows[ops[lane]->d].values;
     for (int i = 0; i < op.n / 2; ++i) {
       const int row = lane / 4 + i % 4 / 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
-      float sum = op.accumulate ? values[i] : 0.0f;
-      for (int k = 0; k < kK; ++k) sum += a[row][k] * b[static_cast<size_t>(column) * kK + k];
-      values[i] = sum;
+      double sum = op.accumulate ? values[i] : 0.0f;  // as in RunMmaBf16
+      for (int k = 0; k < kK; ++k) sum += double{a[row][k]} * b[static_cast<size_t>(column) * kK + k];
+      values[i] = static_cast<float>(sum);
     }
   }
 }

@@ -19,21 +19,28 @@ struct ProductShape {
   const char* name;
   int n, k;
   GpuType y;
+  GpuActivation activation = GpuActivation::kNone;
+  bool bias = true, accumulate = false;
 };
-constexpr ProductShape kProducts[] = {{"qkv", 2304, 768, GpuType::kBf16}, {"projection", 768, 768, GpuType::kF32}, {"up", 3072, 768, GpuType::kBf16},
-                                      {"down", 768, 3072, GpuType::kF32}, {"head", 50257, 768, GpuType::kF32}};
+// As gpu_forward.cc has them.
+constexpr ProductShape kProducts[] = {{"qkv", 2304, 768, GpuType::kBf16},
+                                      {"projection", 768, 768, GpuType::kF32, GpuActivation::kNone, true, true},
+                                      {"up", 3072, 768, GpuType::kBf16, GpuActivation::kGeluTanh},
+                                      {"down", 768, 3072, GpuType::kF32, GpuActivation::kNone, true, true},
+                                      {"head", 50257, 768, GpuType::kF32, GpuActivation::kNone, false}};
 
 void BenchProduct(const ProductShape& s, int m, GemmMode mode, const BenchOptions& options, std::vector<Record>& records) {
   const size_t weights = static_cast<size_t>(s.n) * s.k;
   const int copies = static_cast<int>(std::min<size_t>(48, std::max<size_t>(1, (size_t{128} << 20) / (weights * 2))));  // read from memory, not from L2
   const DeviceArray<uint16_t> w(RandomBf16(weights * copies, 1, 0.02f)), x(RandomBf16(static_cast<size_t>(m) * s.k, 2, 1));
-  const DeviceArray<float> bias(RandomF32(s.n, 3, 1)), y(static_cast<size_t>(m) * s.n);
+  const DeviceArray<float> bias(RandomF32(s.n, 3, 1)), y(RandomF32(static_cast<size_t>(m) * s.n, 4, 1));
+  const DeviceArray<uint16_t> bias_bf16(RandomBf16(s.n, 3, 1));
   const int64_t bytes = std::max<int64_t>(CudaOps().gemm_workspace_bytes(m, s.n, s.k, mode), 256);
   const DeviceArray<char> workspace(static_cast<size_t>(bytes));
   const auto enqueue = [&](cudaStream_t stream, int i) {
-    CudaOps().gemm({.x = x.get(), .x_stride = s.k, .w = w.get() + weights * (i % copies), .w_scale = nullptr, .bias = bias.get(), .y = y.get(), .y_stride = s.n,
-                    .m = m, .n = s.n, .k = s.k, .x_type = GpuType::kBf16, .w_type = GpuType::kBf16, .y_type = s.y, .activation = GpuActivation::kNone,
-                    .accumulate = false, .mode = mode, .workspace = workspace.get(), .workspace_bytes = bytes}, {stream});
+    CudaOps().gemm({.x = x.get(), .x_stride = s.k, .w = w.get() + weights * (i % copies), .w_scale = nullptr, .bias = s.bias ? bias.get() : nullptr, .y = y.get(), .y_stride = s.n,
+                    .m = m, .n = s.n, .k = s.k, .x_type = GpuType::kBf16, .w_type = GpuType::kBf16, .y_type = s.y, .activation = s.activation,
+                    .accumulate = s.accumulate, .mode = mode, .workspace = workspace.get(), .workspace_bytes = bytes, .bias_bf16 = s.bias ? bias_bf16.get() : nullptr}, {stream});
   };
   const Timing time = TimeCalls(enqueue, std::max(copies, 4), options.quick ? 7 : 15);
   const std::string row = std::string(s.name) + (mode == GemmMode::kFast ? " fast" : " invariant"), column = std::to_string(m);
@@ -47,8 +54,8 @@ void BenchProduct(const ProductShape& s, int m, GemmMode mode, const BenchOption
 
 void BenchProducts(const BenchOptions& options, std::vector<Record>& records) {
   for (const ProductShape& shape : kProducts) {
-    for (const int m : {1, 8, 64, 1024, 16384}) {
-      if (shape.n > 10000 && m > 1024) continue;
+    for (const int m : {1, 8, 64, 256, 1024, 8192}) {
+      if (shape.n > 10000 && m > 256) continue;
       for (const GemmMode mode : {GemmMode::kInvariant, GemmMode::kFast}) BenchProduct(shape, m, mode, options, records);
     }
   }

@@ -4,7 +4,7 @@ namespace precis::kernels::PRECIS_GPU_NS {
 namespace {
 
 constexpr int64_t kLibraryWorkspace = int64_t{32} << 20;
-constexpr int kDecodeRows = 16;  // to which our own kernel is the fastest
+constexpr int kDecodeRows = 16;  // to which our decode kernel is the fastest
 
 // To 64 rows the decode kernel is ahead of the tiles, but for a head, where blocks of 16 columns read x too often; and its splits must fit shared memory.
 bool DecodeTakes(const GemmArgs& args) {
@@ -13,6 +13,17 @@ bool DecodeTakes(const GemmArgs& args) {
 
 bool Aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
+// Few rows are bound by reading w: our own kernels start that before their turn, which the library's don't. Of a long k it makes more blocks.
+bool LibraryIsFaster(const GemmArgs& args, bool hopper) { return args.m > 64 || (args.m > kDecodeRows && (!hopper || args.k > 2048)); }
+
+void Choose(const GemmArgs& args, bool hopper, Stream stream) {
+  if (args.m == 0 || args.n == 0) return;
+  if (args.mode == GemmMode::kFast && LibraryIsFaster(args, hopper) && GemmLibrary(args, stream)) return;
+  if (!GemmTakes(args)) return GemmSimple(args, stream);
+  if (hopper && args.m > kDecodeRows && GemmWgmma(args, stream)) return;
+  DecodeTakes(args) ? GemmDecode(args, stream) : GemmTile(args, stream);
+}
+
 }  // namespace
 
 bool GemmTakes(const GemmArgs& args) {
@@ -20,13 +31,8 @@ bool GemmTakes(const GemmArgs& args) {
   return args.k % (args.w_type == GpuType::kI8 ? 16 : 8) == 0 && args.x_stride % 8 == 0 && Aligned(args.x) && Aligned(args.w);
 }
 
-void Gemm(const GemmArgs& args, Stream stream) {
-  if (args.m == 0 || args.n == 0) return;
-  // Few rows are bound by reading w: our own kernel starts that before its turn, which the library's don't.
-  if (args.mode == GemmMode::kFast && args.m > kDecodeRows && GemmLibrary(args, stream)) return;
-  if (!GemmTakes(args)) return GemmSimple(args, stream);
-  DecodeTakes(args) ? GemmDecode(args, stream) : GemmTile(args, stream);
-}
+void Gemm(const GemmArgs& args, Stream stream) { Choose(args, false, stream); }
+void GemmHopper(const GemmArgs& args, Stream stream) { Choose(args, true, stream); }
 
 int64_t GemmWorkspaceBytes(int /*m*/, int /*n*/, int /*k*/, GemmMode mode) { return mode == GemmMode::kFast ? kLibraryWorkspace : 0; }
 

@@ -1,5 +1,5 @@
-// Products of many rows: tiles of x and w come by cp.async in stages of 64 values of k, and m16n8k16 products read them 16 bytes a lane. Rows of a stage are
-// 128 bytes; chunk c of row r lies at c ^ 4 (r % 2), so that the eight lanes of a 16-byte phase (two rows, four chunks each) meet all 32 banks once.
+// Products of many rows: tiles of x and w come by cp.async in stages of 64 values of k, and m16n8k16 products read them 8 bytes a lane. Rows of a stage are
+// 128 bytes; chunk c of row r lies at c ^ 2 (r % 4), so that the sixteen lanes of an 8-byte phase (four rows, two chunks each) meet all 32 banks once.
 
 #include "kernels/cuda/ops/gemm_common.h"
 #include "kernels/cuda/ops_list.h"
@@ -19,7 +19,7 @@ struct TileShape {
   static constexpr int kBytes = kStages * kStageBytes;
 };
 
-PRECIS_DEVICE int Swizzled(int row, int chunk) { return row * (kStageK * 2) + ((chunk ^ (row % 2 * 4)) * 16); }
+PRECIS_DEVICE int Swizzled(int row, int chunk) { return row * (kStageK * 2) + ((chunk ^ (row % 4 * 2)) * 16); }
 
 template <int kThreads, int kRows>
 PRECIS_DEVICE void CopyBf16(char* shared, const void* matrix, int64_t stride, int first, int rows, int k0, int k_end) {
@@ -44,14 +44,19 @@ PRECIS_DEVICE void CopyWeights(const int8_t* w, char* shared, int first, int row
   }
 }
 
-PRECIS_DEVICE Eight ReadBf16(const char* shared, int row, int chunk) { return ToEight(Load16(shared + Swizzled(row, chunk))); }
-template <class S>
-PRECIS_DEVICE Eight ReadWeights(const Bf16*, const char* shared, int row, int chunk) {
-  return ReadBf16(shared, row, chunk);
+// Lane t's eight of the block of 32 values of k (gemm_common.h).
+PRECIS_DEVICE Eight ReadBf16(const char* shared, int row, int block, int t) {
+  const auto four = [&](int half) { return *reinterpret_cast<const uint64_t*>(shared + Swizzled(row, block * 4 + half * 2 + t / 2) + t % 2 * 8); };
+  return ToEight(four(0), four(1));
 }
 template <class S>
-PRECIS_DEVICE Eight ReadWeights(const int8_t*, const char* shared, int row, int chunk) {
-  return ToEight(*reinterpret_cast<const uint64_t*>(shared + row * S::kWeightRow + chunk * 8));
+PRECIS_DEVICE Eight ReadWeights(const Bf16*, const char* shared, int row, int block, int t) {
+  return ReadBf16(shared, row, block, t);
+}
+template <class S>
+PRECIS_DEVICE Eight ReadWeights(const int8_t*, const char* shared, int row, int block, int t) {
+  const char* at = shared + row * S::kWeightRow + block * 32 + t * 4;
+  return Widened(*reinterpret_cast<const uint32_t*>(at) | static_cast<uint64_t>(*reinterpret_cast<const uint32_t*>(at + 16)) << 32);
 }
 
 template <class W, int kM, int kN, int kWarpM, int kWarpN, int kStages>
@@ -84,16 +89,15 @@ PRECIS_KERNEL((TileShape<W, kM, kN, kWarpM, kWarpN, kStages>::kThreads), 1) Gemm
     const char* x_tile = shared + stage % kStages * S::kStageBytes;
     PRECIS_UNROLL
     for (int block = 0; block < kStageK / 32; ++block) {
-      const int chunk = block * 4 + lane % 4;
       Eight low[kRowTiles], high[kRowTiles];
       PRECIS_UNROLL
       for (int i = 0; i < kRowTiles; ++i) {
-        low[i] = ReadBf16(x_tile, warp_row + i * 16 + lane / 4, chunk);
-        high[i] = ReadBf16(x_tile, warp_row + i * 16 + 8 + lane / 4, chunk);
+        low[i] = ReadBf16(x_tile, warp_row + i * 16 + lane / 4, block, lane % 4);
+        high[i] = ReadBf16(x_tile, warp_row + i * 16 + 8 + lane / 4, block, lane % 4);
       }
       Eight b[kColumnTiles];
       PRECIS_UNROLL
-      for (int j = 0; j < kColumnTiles; ++j) b[j] = ReadWeights<S>(w, x_tile + S::kXBytes, warp_column + j * 8 + lane / 4, chunk);
+      for (int j = 0; j < kColumnTiles; ++j) b[j] = ReadWeights<S>(w, x_tile + S::kXBytes, warp_column + j * 8 + lane / 4, block, lane % 4);
       PRECIS_UNROLL
       for (int half = 0; half < 2; ++half) {
         PRECIS_UNROLL

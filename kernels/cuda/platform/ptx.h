@@ -13,7 +13,8 @@
 //   TmaStore2d..4d, TmaStoreCommit, TmaStoreWait<N>   the other way; complete, and shared memory free again, after the wait. No coordinate is negative (else as
 //                               above); what lies past the tensor's end is not stored
 //   FenceProxyAsync             before the asynchronous proxy reads what ordinary stores wrote
-//   SharedDescriptor, WgmmaFence, WgmmaSS, WgmmaRS, WgmmaCommit, WgmmaWait<N>      m64nNk16, bf16, f32 accumulators; N = 64, 128
+//   SharedDescriptor, WgmmaFence, WgmmaSS, WgmmaRS, WgmmaCommit, WgmmaWait<N>      m64nNk16, bf16, f32 accumulators; N = 64, 128, SS alone 16, 32
+//   ReduceAdd2                  adds two floats to memory, 8-byte aligned, without reading them first (sm_90)
 //   SetMaxRegistersIncrease / Decrease<N>, ElectOne
 
 #include "kernels/cuda/platform/platform.h"
@@ -24,6 +25,7 @@
 #else
 #include "kernels/cuda/platform/cuda_ptx.h"
 #include "kernels/cuda/platform/cuda_wgmma.h"
+#include "kernels/cuda/platform/cuda_wgmma_sizes.h"
 #endif
 
 #endif  // PRECIS_KERNELS_CUDA_PLATFORM_PTX_H_

@@ -25,7 +25,9 @@ inline float RoundToBf16(float v) {
 // A SIMT device and arrays on it, filled with NaN until they are written. Ends with a look at the device's report.
 class GpuOpsTest : public testing::Test {
  protected:
-  GpuOpsTest() : device_(OpenSimtDevice({.seed = static_cast<uint64_t>(testing::UnitTest::GetInstance()->random_seed()) + 1})), ops_(device_->ops()) {}
+  explicit GpuOpsTest(int compute_major = 9)
+      : device_(OpenSimtDevice({.seed = static_cast<uint64_t>(testing::UnitTest::GetInstance()->random_seed()) + 1, .compute_major = compute_major})),
+        ops_(device_->ops()) {}
   void TearDown() override { EXPECT_TRUE(device_->Synchronize(Stream{}).ok()) << device_->Synchronize(Stream{}); }
 
   template <class T>
