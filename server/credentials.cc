@@ -16,7 +16,7 @@ namespace {
 // watcher hands on a key and a certificate that don't belong together, and then every handshake fails.
 class ReloadingTlsCredentials final : public grpc::ServerCredentials {
  public:
-  ReloadingTlsCredentials(const ServerOptions& options, Logger* log) : watcher_(options, log) {
+  ReloadingTlsCredentials(const ServerOptions& options, Logger* log) : watcher_(ServerTlsFiles(options), options.tls_reload, log) {
     const auto client_certificate = options.tls_client_ca.empty()
                                         ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
                                         : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
@@ -41,7 +41,7 @@ class ReloadingTlsCredentials final : public grpc::ServerCredentials {
     }
     const grpc_ssl_pem_key_cert_pair pair = {material.key.c_str(), material.certificate_chain.c_str()};
     // gRPC insists on roots here, even where no client certificate is asked for and they mean nothing.
-    const std::string& roots = material.client_ca.empty() ? material.certificate_chain : material.client_ca;
+    const std::string& roots = material.ca.empty() ? material.certificate_chain : material.ca;
     *config = grpc_ssl_server_certificate_config_create(roots.c_str(), &pair, 1);
     return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
   }
@@ -53,7 +53,7 @@ class ReloadingTlsCredentials final : public grpc::ServerCredentials {
 }  // namespace
 
 absl::Status CheckTlsFiles(const ServerOptions& options) {
-  return options.tls_cert.empty() ? absl::OkStatus() : ReadTlsMaterial(options).status();
+  return options.tls_cert.empty() ? absl::OkStatus() : ReadTlsMaterial(ServerTlsFiles(options)).status();
 }
 
 std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const ServerOptions& options, Logger* log) {

@@ -31,7 +31,7 @@ class ExperimentManager {
 
   std::shared_ptr<const ExperimentConfig> snapshot() const { return store_.snapshot(); }
   ExperimentTracker* tracker() { return tracker_.get(); }
-  const std::vector<std::string>& peers() const { return options_.experiment_peers; }
+  const ServerOptions& options() const { return options_; }
   absl::Duration check_interval() const { return options_.experiments_check; }
   // Drawn at random for this object.
   const std::string& server_id() const { return server_id_; }

@@ -1,6 +1,4 @@
-#include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
-#include <grpcpp/create_channel.h>
 
 #include <set>
 #include <thread>
@@ -13,8 +11,6 @@ namespace precis::server {
 namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(2);
-
-void SetDeadline(grpc::ClientContext* context) { context->set_deadline(absl::ToChronoTime(absl::Now() + kPatience)); }
 
 absl::Status FromWire(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
@@ -31,26 +27,28 @@ absl::Status Take(const precis::v1::GetStateResponse& answer, const std::string&
 
 }  // namespace
 
-ExperimentPeers::ExperimentPeers(const std::vector<std::string>& addresses, std::string server_id) : server_id_(std::move(server_id)) {
-  for (const std::string& address : addresses) {
-    grpc::ChannelArguments arguments;
-    arguments.SetMaxReceiveMessageSize(64 << 20);
-    stubs_.emplace_back(address, precis::v1::Experiments::NewStub(grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments)));
-  }
+ExperimentPeers::ExperimentPeers(const ServerOptions& options, std::string server_id, Logger* log)
+    : connections_(options, log), server_id_(std::move(server_id)) {}
+
+void ExperimentPeers::Prepare(grpc::ClientContext* context) const {
+  context->set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
+  connections_.Prepare(context);
 }
 
 ExperimentPeers::Findings ExperimentPeers::Collect(const std::string& experiment, const std::string& fingerprint) const {
-  std::vector<absl::StatusOr<precis::v1::GetStateResponse>> answers(stubs_.size(), absl::UnknownError(""));
+  const auto peers = connections_.peers();
+  std::vector<absl::StatusOr<precis::v1::GetStateResponse>> answers(peers->size(), absl::UnknownError(""));
   std::vector<std::thread> threads;
-  for (size_t i = 0; i < stubs_.size(); ++i) {
+  threads.reserve(peers->size());
+  for (size_t i = 0; i < peers->size(); ++i) {
     threads.emplace_back([&, i] {
       grpc::ClientContext context;
-      SetDeadline(&context);
+      Prepare(&context);
       precis::v1::GetStateRequest request;
       request.set_name(experiment);
       request.set_fingerprint(fingerprint);
       precis::v1::GetStateResponse response;
-      const grpc::Status status = stubs_[i].second->GetState(&context, request, &response);
+      const grpc::Status status = (*peers)[i].stub->GetState(&context, request, &response);
       answers[i] = status.ok() ? absl::StatusOr<precis::v1::GetStateResponse>(std::move(response)) : FromWire(status);
     });
   }
@@ -61,10 +59,11 @@ ExperimentPeers::Findings ExperimentPeers::Collect(const std::string& experiment
     absl::Status status = answers[i].status();
     if (status.ok() && !seen.insert(answers[i]->server_id()).second) continue;
     if (status.ok()) status = Take(*answers[i], fingerprint, &out);
+    const std::string& address = (*peers)[i].address;
     if (status.ok()) {
-      out.found.push_back(stubs_[i].first);
+      out.found.push_back(address);
     } else {
-      out.missing.push_back(StrCat(stubs_[i].first, ": ", status.message()));
+      out.missing.push_back(StrCat(address, ": ", status.message()));
     }
   }
   return out;
@@ -74,9 +73,10 @@ absl::StatusOr<precis::v1::RecordOutcomeResponse> ExperimentPeers::Forward(const
   precis::v1::RecordOutcomeRequest forwarded = request;
   forwarded.set_forwarded(true);
   absl::Status unreachable;
-  for (const auto& [address, stub] : stubs_) {
+  const auto peers = connections_.peers();
+  for (const auto& [address, stub] : *peers) {
     grpc::ClientContext context;
-    SetDeadline(&context);
+    Prepare(&context);
     precis::v1::RecordOutcomeResponse response;
     const grpc::Status status = stub->RecordOutcome(&context, forwarded, &response);
     if (status.ok()) return response;

@@ -95,7 +95,7 @@ absl::Status Take(absl::StatusOr<T> result, T* out) {
 }  // namespace
 
 ExperimentService::ExperimentService(ServerCore* core)
-    : core_(core), peers_(core->experiments->peers(), core->experiments->server_id()), watch_(core->experiments, &peers_) {}
+    : core_(core), peers_(core->experiments->options(), core->experiments->server_id(), core->log), watch_(core->experiments, &peers_) {}
 
 absl::Status ExperimentService::Begin(grpc::CallbackServerContext* context, Permission permission, const char* method, CallInfo* info) const {
   *info = ReadCallInfo(*context, method);

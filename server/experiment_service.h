@@ -9,6 +9,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "precis/v1/experiments.grpc.pb.h"
+#include "server/peer_connections.h"
 #include "server/server_core.h"
 
 namespace precis::server {
@@ -17,8 +18,8 @@ namespace precis::server {
 // Thread-safe; calls wait for at most two seconds for each peer, all at once.
 class ExperimentPeers {
  public:
-  // `server_id` is this server's: it may be among the addresses, and leaves itself out.
-  ExperimentPeers(const std::vector<std::string>& addresses, std::string server_id);
+  // The servers of --experiment-peer. `server_id` is this server's: it may be among them, and leaves itself out. `log` outlives the object.
+  ExperimentPeers(const ServerOptions& options, std::string server_id, Logger* log);
 
   struct Findings {
     std::vector<ExperimentResults> results;  // each server's once, however many addresses it has
@@ -30,11 +31,13 @@ class ExperimentPeers {
   Findings Collect(const std::string& experiment, const std::string& fingerprint) const;
   // The first answer that is not NOT_FOUND; NOT_FOUND if no peer knows the request.
   absl::StatusOr<precis::v1::RecordOutcomeResponse> Forward(const precis::v1::RecordOutcomeRequest& request) const;
-  bool empty() const { return stubs_.empty(); }
+  bool empty() const { return connections_.empty(); }
 
  private:
+  void Prepare(grpc::ClientContext* context) const;
+
+  const PeerConnections connections_;
   const std::string server_id_;
-  std::vector<std::pair<std::string, std::unique_ptr<precis::v1::Experiments::Stub>>> stubs_;
 };
 
 // Brings to the tracker, every check interval, what peers found and stopped. Has a thread if there are peers.

@@ -57,6 +57,9 @@ struct ServerOptions {
   absl::Duration experiments_check = absl::Seconds(5);
   absl::Duration outcome_window = absl::Hours(24);
   std::vector<std::string> experiment_peers;
+  std::string peer_tls_ca, peer_tls_cert, peer_tls_key, peer_tls_name;
+  std::string peer_token_file;
+  bool peer_plaintext_token = false;
 
   absl::Duration drain_delay = absl::ZeroDuration();
   absl::Duration drain_timeout = absl::Seconds(30);

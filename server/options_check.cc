@@ -8,6 +8,7 @@
 #include "server/experiment_manager.h"
 #include "server/experiments/experiment_yaml.h"
 #include "server/options.h"
+#include "server/peer_connections.h"
 #include "server/text.h"
 
 namespace precis::server {
@@ -106,6 +107,7 @@ absl::Status ValidateConfiguration(const Configuration& configuration) {
   }
   if (absl::Status s = CheckModels(options); !s.ok()) return s;
   if (absl::Status s = CheckSecurity(options); !s.ok()) return s;
+  if (absl::Status s = CheckPeerOptions(options); !s.ok()) return s;
   if (absl::Status s = CheckIsa(options); !s.ok()) return s;
   return CheckExperiments(configuration);
 }

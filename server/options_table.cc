@@ -249,6 +249,10 @@ void AddExperimentOptions(TableBuilder& t) {
         "How often guardrails are looked at.");
   t.Add("outcome-window", "TIME", Time(FIELD(outcome_window), absl::Seconds(1), absl::Hours(24 * 31)),
         "How late after its request an outcome may come.");
+}
+
+void AddPeerOptions(TableBuilder& t) {
+  t.Group("Peers");
   OptionSpec peers;
   peers.repeated = true;
   peers.set = [](ServerOptions& o, std::string_view text) {
@@ -260,6 +264,15 @@ void AddExperimentOptions(TableBuilder& t) {
   peers.clear = [](ServerOptions& o) { o.experiment_peers.clear(); };
   t.Add("experiment-peer", "HOST:PORT", std::move(peers),
         "Another server of the same experiments; reports merge what it found. Repeat it for more.");
+  t.Add("peer-tls-ca", "FILE", Text(FIELD(peer_tls_ca)),
+        "Ask peers over TLS: their certificates must be signed by one of these (PEM). Read again as the TLS files are, and so are the next two.");
+  t.Add("peer-tls-cert", "FILE", Text(FIELD(peer_tls_cert)), "Certificate chain (PEM) to show to peers, for mutual TLS. Needs --peer-tls-key.");
+  t.Add("peer-tls-key", "FILE", Text(FIELD(peer_tls_key)), "Private key (PEM) of --peer-tls-cert.");
+  t.Add("peer-tls-name", "NAME", Text(FIELD(peer_tls_name)), "Name to expect in the peers' certificates, instead of each address's host.");
+  t.Add("peer-token-file", "FILE", Text(FIELD(peer_token_file)),
+        "Holds the bearer token to show to peers; theirs must allow it experiments and outcomes. Read at each call.");
+  t.Add("peer-plaintext-token", "on|off", Switch(FIELD(peer_plaintext_token)),
+        "Send that token without TLS to other machines, too (where a mesh or tunnel encrypts).");
 }
 
 void AddOperationOptions(TableBuilder& t) {
@@ -294,6 +307,7 @@ absl::Span<const OptionSpec> OptionTable() {
     AddEngineOptions(t);
     AddSecurityOptions(t);
     AddExperimentOptions(t);
+    AddPeerOptions(t);
     AddOperationOptions(t);
     return new std::vector<OptionSpec>(t.Take());
   }();

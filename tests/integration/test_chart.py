@@ -29,6 +29,8 @@ CASES = {
     "defaults": {},
     "everything": EVERYTHING,
     "keda": {"autoscaling": {"enabled": True, "p95Seconds": 2}, "tls": {"secretName": "tls", "mutual": True}, "auth": {"secretName": "tokens"}},
+    "secure peers": {"experimentsState": {"enabled": True}, "tls": {"secretName": "tls", "mutual": True, "peerName": "x"}, "auth": {"secretName": "tokens"}},
+    "peers in a mesh": {"experimentsState": {"enabled": True}, "auth": {"secretName": "tokens", "plaintextPeers": True}},
     "hpa": {"autoscaling": {"enabled": True, "kind": "hpa"}, "networkPolicy": {"enabled": False}, "serviceAccount": {"create": False}},
 }
 
@@ -108,6 +110,7 @@ def test_the_server_takes_the_charts_configuration(helm, server_binary, models, 
     text = resources["ConfigMap/news-precis-config"]["data"]["config.yaml"]
     (tmp_path / "experiments.yaml").write_text(resources["ConfigMap/news-precis-experiments"]["data"]["experiments.yaml"])
     (tmp_path / "tokens").write_text("right-token-0123456789abcdef\n")
+    (tmp_path / "peer").write_text("right-token-0123456789abcdef\n")
     text = text.replace("/etc/precis/experiments", str(tmp_path)).replace("/etc/precis/auth", str(tmp_path)).replace("/var/lib/precis", str(tmp_path))
     text = re.sub(r"=/models/\S*alibi", f"={models['tiny-alibi']}", re.sub(r"=/models/(?!\S*alibi)[^\"]*", f"={models['tiny-learned']}", text))
     if "tls_cert" in text:
@@ -152,6 +155,17 @@ def test_one_process_a_gpu(helm):
     assert workload["spec"]["serviceName"] in {r["metadata"]["name"] for r in resources.values() if r["kind"] == "Service"}
 
 
+def test_peers_are_asked_as_servers_ask(helm):
+    """What the server needs of its clients, it shows to its peers."""
+    config = yaml.safe_load(helm(CASES["secure peers"])[0]["ConfigMap/news-precis-config"]["data"]["config.yaml"])
+    assert config["peer_tls_ca"] == config["tls_client_ca"] and config["peer_tls_cert"] == config["tls_cert"] and config["peer_tls_key"] == config["tls_key"]
+    assert config["peer_token_file"].rpartition("/")[0] == config["auth_tokens_file"].rpartition("/")[0] and config["peer_tls_name"] == "x"
+    assert "peer_plaintext_token" not in config
+    config = yaml.safe_load(helm(CASES["peers in a mesh"])[0]["ConfigMap/news-precis-config"]["data"]["config.yaml"])
+    assert config["peer_plaintext_token"] == "on" and "peer_tls_ca" not in config
+    assert "peer_token_file" not in helm(CASES["keda"])[0]["ConfigMap/news-precis-config"]["data"]["config.yaml"]
+
+
 def test_autoscaling_watches_the_queue(helm, tmp_path):
     scaled = helm(CASES["keda"])[0]["ScaledObject/news-precis"]["spec"]
     assert scaled["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "news-precis"}
@@ -186,8 +200,8 @@ def test_monitoring_resources(helm, tmp_path):
     ({"models": []}, "at least one"),
     ({"autoscaling": {"enabled": True, "kind": "magic"}}, "keda or hpa"),
     ({"autoscaling": {"enabled": True}, "experimentsState": {"enabled": True}}, "exclude each other"),
-    ({"tls": {"secretName": "tls"}, "experimentsState": {"enabled": True}}, "plain text"),
-    ({"auth": {"secretName": "tokens"}, "experimentsState": {"enabled": True}}, "without a token"),
+    ({"auth": {"secretName": "tokens"}, "experimentsState": {"enabled": True}}, "in plain text"),
+    ({"config": {"peer_token_file": "x"}}, "config.peer_token_file is set by the chart"),
 ])
 def test_bad_values_are_refused(helm, values, words):
     assert words in helm(values, code=1)[1]

@@ -175,6 +175,17 @@ TEST_F(OptionsTest, ValidationOfTheWhole) {
   EXPECT_THAT(experiment("attention_backend: flush"), HasSubstr("unknown attention_backend 'flush'"));
   EXPECT_THAT(experiment("attention_backend: standard, model: nope"), HasSubstr("names model 'nope'"));
   EXPECT_EQ(experiment("attention_backend: standard, model: news"), "");
+  const std::string token = "--peer-token-file=" + Write("peer", "a-token-0123456789\n"), peer = "--experiment-peer=there:1";
+  EXPECT_EQ(check({peer}), "");
+  EXPECT_THAT(check({peer, "--auth-tokens-file=" + Write("tokens", "a-token-0123456789\n")}), HasSubstr("--experiment-peer needs --peer-token-file"));
+  EXPECT_THAT(check({peer, token}), HasSubstr("would go to there:1 in plain text"));
+  EXPECT_EQ(check({peer, token, "--peer-plaintext-token"}), "");
+  EXPECT_EQ(check({"--experiment-peer=127.0.0.1:1", "--experiment-peer=unix:/x", token}), "");
+  EXPECT_THAT(check({peer, "--peer-token-file=/none"}), HasSubstr("--peer-token-file=/none can't be read"));
+  EXPECT_THAT(check({peer, "--peer-token-file=" + Write("two", "a-token b-token")}), HasSubstr("one token and nothing else"));
+  EXPECT_THAT(check({peer, "--peer-tls-ca=/none"}), HasSubstr("--peer-tls-ca=/none can't be read"));
+  EXPECT_THAT(check({peer, "--peer-tls-cert=x"}), HasSubstr("need each other"));
+  EXPECT_THAT(check({peer, "--peer-tls-name=x"}), HasSubstr("need --peer-tls-ca"));
   const auto none = LoadConfiguration({}, {});
   EXPECT_THAT(std::string(ValidateConfiguration(*none).message()), HasSubstr("--model=NAME=DIR"));
 }

@@ -24,7 +24,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* The server's own configuration file. */}}
 {{- define "precis.config" -}}
-{{- $set := list "listen" "metrics_listen" "model" "drain_delay" "drain_timeout" "experiments_file" "experiments_state" "experiment_peer" "tls_cert" "tls_key" "tls_client_ca" "auth_tokens_file" "experiments" }}
+{{- $set := list "listen" "metrics_listen" "model" "drain_delay" "drain_timeout" "experiments_file" "experiments_state" "experiment_peer" "peer_tls_ca" "peer_tls_cert" "peer_tls_key" "peer_tls_name" "peer_token_file" "peer_plaintext_token" "tls_cert" "tls_key" "tls_client_ca" "auth_tokens_file" "experiments" }}
 {{- range $key, $value := .Values.config }}
 {{- if has $key $set }}{{ fail (printf "config.%s is set by the chart; see values.yaml for its own setting" $key) }}{{ end }}
 {{- end }}
@@ -39,12 +39,28 @@ drain_delay: {{ .Values.drain.delaySeconds }}s
 drain_timeout: {{ .Values.drain.timeoutSeconds }}s
 experiments_file: /etc/precis/experiments/experiments.yaml
 {{- if .Values.experimentsState.enabled }}
-{{- if or .Values.tls.secretName .Values.auth.secretName }}{{ fail "experimentsState: servers ask their peers in plain text and without a token, so neither tls nor auth can be set with it; let a proxy or a mesh see to both" }}{{ end }}
 experiments_state: /var/lib/precis/experiments.db
 {{- $name := include "precis.name" . }}{{ $replicas := int .Values.replicas }}
 experiment_peer:
 {{- range $i := until $replicas }}
   - {{ printf "%s-%d.%s-headless:50051" $name $i $name | quote }}
+{{- end }}
+{{- if .Values.tls.secretName }}
+peer_tls_ca: /etc/precis/tls/ca.crt
+{{- with .Values.tls.peerName }}
+peer_tls_name: {{ . | quote }}
+{{- end }}
+{{- if .Values.tls.mutual }}
+peer_tls_cert: /etc/precis/tls/tls.crt
+peer_tls_key: /etc/precis/tls/tls.key
+{{- end }}
+{{- end }}
+{{- if .Values.auth.secretName }}
+peer_token_file: /etc/precis/auth/peer
+{{- if not .Values.tls.secretName }}
+{{- if not .Values.auth.plaintextPeers }}{{ fail "experimentsState with auth and without tls: the token that servers show to each other would travel in plain text; set tls.secretName, or auth.plaintextPeers where a mesh encrypts" }}{{ end }}
+peer_plaintext_token: "on"
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if .Values.gpu.enabled }}
