@@ -75,7 +75,7 @@ absl::StatusOr<v1::SummarizeResponse> SummarizerClient::StreamSummarize(
     const grpc::Status status = stream->Finish();
     return wanted ? impl_->Status(status, context) : absl::CancelledError("cancelled by on_delta");
   };
-  absl::Status status = RunWithRetries(impl_->NewAttempts(), deadline, *cancellation, attempt);
+  absl::Status status = RunWithRetries(impl_->NewAttempts(options), deadline, *cancellation, attempt);
   if (!status.ok()) return status;
   if (!complete) return absl::InternalError("the stream ended without a result: is this a Precis server?");
   return result;

@@ -77,17 +77,20 @@ class Cancellation {
   void Cancel();
   bool cancelled() const;
 
-  // For the client: registers a call's context for as long as the guard lives.
+  // For the client: what ends a call, or a wait between two, for as long as the guard lives. Called at once if it is cancelled already; must not use the
+  // Cancellation. `cancellation` may be null.
   class Registration {
    public:
     Registration(Cancellation* cancellation, grpc::ClientContext* context);
+    Registration(Cancellation* cancellation, std::function<void()> on_cancel);
     ~Registration();
     Registration(const Registration&) = delete;
     Registration& operator=(const Registration&) = delete;
 
    private:
+    friend class Cancellation;
     Cancellation* const cancellation_;
-    grpc::ClientContext* const context_;
+    const std::function<void()> on_cancel_;
   };
   // Sleeps until `time`; false if cancelled.
   bool SleepUntil(absl::Time time) const;
@@ -95,13 +98,14 @@ class Cancellation {
  private:
   mutable absl::Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  std::set<grpc::ClientContext*> contexts_ ABSL_GUARDED_BY(mutex_);
+  std::set<Registration*> registrations_ ABSL_GUARDED_BY(mutex_);
 };
 
 struct CallOptions {
   // For the whole call: all attempts and the waits between them. Sent to the server, which stops working when it has passed.
   absl::Duration timeout = absl::Seconds(60);
   Cancellation* cancellation = nullptr;  // may be null
+  bool retry = true;  // false: one attempt, whatever RetryOptions say
 };
 
 enum class Health { kUnknown, kServing, kNotServing };
@@ -144,7 +148,8 @@ class SummarizerClient {
     std::function<void(std::string_view delta)> on_delta;  // may be empty
     std::function<void(absl::StatusOr<v1::SummarizeResponse>)> on_done;  // exactly once, last
   };
-  // Like StreamSummarize, but returns at once and makes one attempt only. For programs with very many calls at a time.
+  // Like StreamSummarize, retries included, but returns at once and needs no thread, not while it waits between attempts either. For programs with very many
+  // calls at a time.
   void StartStream(const v1::SummarizeRequest& request, StreamCallbacks callbacks,
                    const CallOptions& options = {});
 

@@ -17,6 +17,7 @@ constexpr char kExamples[] =
     "  precis summarize article.txt --backend=flash_alibi --max-new-tokens=64 --stream\n"
     "  curl -s https://example.org/news.txt | precis summarize - --json\n"
     "  precis summarize a.txt b.txt c.txt --many --json   # one stream, a line as each finishes\n"
+    "  precis summarize a.txt --server=dns:///news-precis-headless:50051 --hedge-delay=2s\n"
     "  precis summarize a.txt --server=summaries.example.org:443 --tls --token-file=token\n\n";
 
 }  // namespace
@@ -27,6 +28,13 @@ void SummarizeCommand::AddTo(CLI::App* app) {
   app->add_flag("--json", json_, "Print JSON; several documents: an object a line, with \"file\"");
   app->add_flag("--many", many_, "Send all documents over one stream; answers come as they finish")
       ->excludes("--stream");
+  app->add_option("--hedge-delay", hedge_delay_, "If no answer came in this time, ask another server too (--server with several addresses); the first answer counts")
+      ->check(kPositiveDuration)
+      ->excludes("--stream", "--many");
+  app->add_option("--hedge-budget", hedge_budget_, "The share of the documents that may be sent twice, after five that may always")
+      ->check(CLI::Range(0.001, 1.0))
+      ->capture_default_str()
+      ->needs("--hedge-delay");
   request_.AddTo(app);
   connection_.AddTo(app);
   app->footer(absl::StrCat(kExamples, kExitCodeHelp));
@@ -34,6 +42,10 @@ void SummarizeCommand::AddTo(CLI::App* app) {
 
 int SummarizeCommand::Run() {
   auto options = connection_.ToOptions();
+  if (options.ok() && !hedge_delay_.empty()) {
+    absl::ParseDuration(hedge_delay_, &options->hedge.delay);  // the flag was checked while parsing
+    options->hedge.budget = hedge_budget_;
+  }
   auto client = options.ok() ? client::SummarizerClient::Create(*options)
                              : absl::StatusOr<std::unique_ptr<client::SummarizerClient>>(options.status());
   if (!client.ok()) {

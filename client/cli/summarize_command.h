@@ -35,6 +35,8 @@ class SummarizeCommand {
   bool many_ = false;
   bool stream_ = false;
   bool json_ = false;
+  std::string hedge_delay_;  // empty: no copies
+  double hedge_budget_ = client::HedgeOptions().budget;
 };
 
 }  // namespace precis::cli

@@ -23,7 +23,7 @@ struct SummarizerClient::Impl {
         summarizer(v1::Summarizer::NewStub(channel)),
         health(grpc::health::v1::Health::NewStub(channel)) {}
 
-  Attempts NewAttempts() { return Attempts(options.retry, &budget); }
+  Attempts NewAttempts(const CallOptions& call) { return Attempts(options.retry, &budget, call.retry); }
   absl::Status Status(const grpc::Status& status, const grpc::ClientContext& context) const {
     return ToAbslStatus(status, &context, options.address);
   }
@@ -43,7 +43,7 @@ struct SummarizerClient::Impl {
     Cancellation never;
     Cancellation* cancellation = call_options.cancellation != nullptr ? call_options.cancellation : &never;
     Response response;
-    absl::Status status = RunWithRetries(NewAttempts(), deadline, *cancellation, [&](bool*) {
+    absl::Status status = RunWithRetries(NewAttempts(call_options), deadline, *cancellation, [&](bool*) {
       grpc::ClientContext context;
       Prepare(deadline, &context);
       Cancellation::Registration registration(cancellation, &context);

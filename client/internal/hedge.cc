@@ -115,7 +115,7 @@ absl::StatusOr<v1::SummarizeResponse> SummarizerClient::Impl::SummarizeHedged(co
   Cancellation never;
   Cancellation* cancellation = call_options.cancellation != nullptr ? call_options.cancellation : &never;
   v1::SummarizeResponse response;
-  const absl::Status status = RunWithRetries(NewAttempts(), deadline, *cancellation, [&](bool*) {
+  const absl::Status status = RunWithRetries(NewAttempts(call_options), deadline, *cancellation, [&](bool*) {
     return HedgedSummary(this, request, deadline, cancellation).Run(&response);
   });
   if (!status.ok()) return status;

@@ -200,7 +200,7 @@ absl::Status SummarizerClient::SummarizeMany(absl::FunctionRef<bool(v1::Summariz
       [impl](const grpc::Status& status, const grpc::ClientContext& context) {
         return impl->Status(status, context);
       },
-      impl->summarizer.get(), impl->NewAttempts());
+      impl->summarizer.get(), impl->NewAttempts(options.call));
   return call.Run();
 }
 

@@ -36,7 +36,7 @@ std::optional<absl::Duration> Attempts::After(const absl::Status& status) {
   if (status.ok()) budget_->OnSuccess();
   if (!IsRetriable(status)) return std::nullopt;
   const bool affordable = budget_->OnRetriableFailure();
-  if (!affordable || made_ >= options_->max_attempts) return std::nullopt;
+  if (!affordable || made_ >= max_attempts_) return std::nullopt;
   const std::optional<absl::Duration> wish = RetryAfter(status);
   if (!wish) return Backoff();
   if (*wish < absl::ZeroDuration()) return std::nullopt;
@@ -50,18 +50,21 @@ absl::Duration Attempts::Backoff() const {
   return bound * Uniform(0.5, 1.0);
 }
 
+std::optional<absl::Duration> NextAttempt(Attempts* attempts, absl::Time deadline, bool committed, bool cancelled, absl::Status* status) {
+  // gRPC cancels a call that reaches a server in the moment in which it closes; nobody here asked for that.
+  if (absl::IsCancelled(*status) && !committed && !cancelled) *status = absl::UnavailableError("the server cancelled the call as it stopped");
+  const std::optional<absl::Duration> wait = attempts->After(*status);
+  if (!wait || committed || absl::Now() + *wait >= deadline) return std::nullopt;
+  return wait;
+}
+
 absl::Status RunWithRetries(Attempts attempts, absl::Time deadline, const Cancellation& cancellation,
                             absl::FunctionRef<absl::Status(bool*)> attempt) {
   while (true) {
     bool committed = false;
     absl::Status status = attempt(&committed);
-    // gRPC cancels a call that reaches a server in the moment in which it closes; nobody here asked for that.
-    if (absl::IsCancelled(status) && !committed && !cancellation.cancelled()) {
-      status = absl::UnavailableError("the server cancelled the call as it stopped");
-    }
-    const std::optional<absl::Duration> wait = attempts.After(status);
-    if (!wait || committed) return status;
-    if (absl::Now() + *wait >= deadline) return status;
+    const std::optional<absl::Duration> wait = NextAttempt(&attempts, deadline, committed, cancellation.cancelled(), &status);
+    if (!wait) return status;
     if (!cancellation.SleepUntil(absl::Now() + *wait)) return absl::CancelledError("cancelled by the caller");
   }
 }

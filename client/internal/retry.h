@@ -35,7 +35,9 @@ class RetryBudget {
 // The attempts of one request. Not thread-safe.
 class Attempts {
  public:
-  Attempts(const RetryOptions& options, RetryBudget* budget) : options_(&options), budget_(budget) {}
+  // Without `retry` one attempt only.
+  Attempts(const RetryOptions& options, RetryBudget* budget, bool retry = true)
+      : options_(&options), budget_(budget), max_attempts_(retry ? options.max_attempts : 1) {}
 
   // After an attempt ended with `status`: how long to wait before the next one; nullopt: there is none.
   // The budget is told in either case.
@@ -46,8 +48,13 @@ class Attempts {
 
   const RetryOptions* options_;
   RetryBudget* budget_;
+  int max_attempts_;
   int made_ = 0;
 };
+
+// After an attempt that ended with *status: how long to wait before the next one; nullopt: there is none, because of the status, `attempts`, the deadline, or
+// since the attempt was `committed` (part of its answer is with the caller). CANCELLED that nobody here asked for becomes UNAVAILABLE.
+std::optional<absl::Duration> NextAttempt(Attempts* attempts, absl::Time deadline, bool committed, bool cancelled, absl::Status* status);
 
 // Calls `attempt` until it succeeds or must not be tried again: by its status, by *committed which it may
 // set, by `attempts`, by the deadline or by cancellation. Returns the last attempt's status.

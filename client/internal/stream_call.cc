@@ -1,91 +1,150 @@
-// SummarizerClient::StartStream: one call on gRPC's callback API, so that thousands need no thread each.
+// SummarizerClient::StartStream: calls on gRPC's callback API, so that thousands need no thread each.
+#include <grpcpp/alarm.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "client/internal/client_impl.h"
 
 namespace precis::client {
 namespace {
 
-// Deletes itself when the call is over, then calls on_deleted: its context holds the channel, whose last reference must not be dropped on
-// gRPC's thread. (The channel's end joins that thread.)
-class StreamCall : public grpc::ClientReadReactor<v1::StreamSummarizeResponse> {
+// One StartStream: attempts, one after the other, and the waits between them. Deletes itself when it is over, then calls on_deleted: a context holds the
+// channel, whose last reference must not be dropped on gRPC's thread. (The channel's end joins that thread.)
+class StartedStream {
  public:
-  using Done = std::function<void(const grpc::Status&, const grpc::ClientContext&, v1::SummarizeResponse*)>;
+  using Prepare = std::function<void(grpc::ClientContext*)>;
+  using ToStatus = std::function<absl::Status(const grpc::Status&, const grpc::ClientContext&)>;
 
-  StreamCall(const v1::SummarizeRequest& request, std::function<void(std::string_view)> on_delta, Done on_done,
-             std::function<void()> on_deleted)
+  StartedStream(const v1::SummarizeRequest& request, SummarizerClient::StreamCallbacks callbacks, v1::Summarizer::Stub* stub, Attempts attempts,
+                absl::Time deadline, Prepare prepare, ToStatus to_status, std::function<void()> on_deleted)
       : request_(request),
-        on_delta_(std::move(on_delta)),
-        on_done_(std::move(on_done)),
+        callbacks_(std::move(callbacks)),
+        stub_(stub),
+        attempts_(attempts),
+        deadline_(deadline),
+        prepare_(std::move(prepare)),
+        to_status_(std::move(to_status)),
         on_deleted_(std::move(on_deleted)) {}
 
-  grpc::ClientContext* context() { return &context_; }
-
-  void Start(v1::Summarizer::Stub* stub, Cancellation* first, Cancellation* second) {
-    first_.emplace(first, &context_);
-    second_.emplace(second, &context_);
-    stub->async()->StreamSummarize(&context_, &request_, this);
-    StartRead(&message_);
-    StartCall();
+  // Either cancels it; `second` may be null.
+  void Start(Cancellation* first, Cancellation* second) {
+    cancellations_ = {first, second};
+    Begin();
   }
 
-  void OnReadDone(bool ok) override {
-    if (!ok) return;
-    if (on_delta_ && !message_.delta().empty()) on_delta_(message_.delta());
-    if (message_.has_result()) result_ = std::move(*message_.mutable_result());
-    complete_ = complete_ || message_.has_result();
-    StartRead(&message_);
+ private:
+  // A call. Ends with its OnDone, in which the stream deletes it.
+  class Attempt : public grpc::ClientReadReactor<v1::StreamSummarizeResponse> {
+   public:
+    explicit Attempt(StartedStream* stream) : stream_(stream) {}
+
+    void Start() {
+      stream_->prepare_(&context);
+      for (int i = 0; i < 2; ++i) registrations_[i].emplace(stream_->cancellations_[i], &context);
+      stream_->stub_->async()->StreamSummarize(&context, &stream_->request_, this);
+      StartRead(&message_);
+      StartCall();
+    }
+    void OnReadDone(bool ok) override {
+      if (!ok) return;
+      committed = true;
+      if (stream_->callbacks_.on_delta && !message_.delta().empty()) stream_->callbacks_.on_delta(message_.delta());
+      if (message_.has_result()) result = std::move(*message_.mutable_result());
+      StartRead(&message_);
+    }
+    void OnDone(const grpc::Status& status) override { stream_->OnAttemptDone(status); }
+
+    grpc::ClientContext context;
+    std::optional<v1::SummarizeResponse> result;
+    bool committed = false;  // something came
+
+   private:
+    StartedStream* const stream_;
+    std::optional<Cancellation::Registration> registrations_[2];
+    v1::StreamSummarizeResponse message_;
+  };
+
+  void Begin() {
+    attempt_ = std::make_unique<Attempt>(this);
+    attempt_->Start();
   }
 
-  void OnDone(const grpc::Status& status) override {
-    first_.reset();
-    second_.reset();
-    Done done = std::move(on_done_);
-    done(status, context_, complete_ ? &result_ : nullptr);
+  bool cancelled() const {
+    return std::any_of(cancellations_.begin(), cancellations_.end(), [](const Cancellation* c) { return c != nullptr && c->cancelled(); });
+  }
+
+  void OnAttemptDone(const grpc::Status& grpc_status) {
+    absl::Status status = to_status_(grpc_status, attempt_->context);
+    const bool committed = attempt_->committed;
+    std::optional<v1::SummarizeResponse> result = std::move(attempt_->result);
+    attempt_.reset();
+    const std::optional<absl::Duration> wait = NextAttempt(&attempts_, deadline_, committed, cancelled(), &status);
+    if (wait.has_value()) return Wait(*wait);
+    if (!status.ok()) return Finish(std::move(status));
+    if (!result.has_value()) return Finish(absl::InternalError("the stream ended without a result: is this a Precis server?"));
+    Finish(*std::move(result));
+  }
+
+  void Wait(absl::Duration wait) {
+    absl::MutexLock lock(&mutex_);  // the alarm may go off at once
+    alarm_.emplace();
+    alarm_->Set(absl::ToChronoTime(absl::Now() + wait), [this](bool) { OnAlarm(); });
+    for (int i = 0; i < 2; ++i) wakers_[i].emplace(cancellations_[i], [this] { alarm_->Cancel(); });
+  }
+
+  // The time has come, or somebody cancelled the wait.
+  void OnAlarm() {
+    {
+      absl::MutexLock lock(&mutex_);
+      for (auto& waker : wakers_) waker.reset();
+    }
+    if (cancelled()) return Finish(absl::CancelledError("cancelled by the caller"));
+    Begin();
+  }
+
+  void Finish(absl::StatusOr<v1::SummarizeResponse> answer) {
+    callbacks_.on_done(std::move(answer));
     const std::function<void()> on_deleted = std::move(on_deleted_);
     delete this;
     on_deleted();
   }
 
- private:
-  grpc::ClientContext context_;
   const v1::SummarizeRequest request_;
-  const std::function<void(std::string_view)> on_delta_;
-  Done on_done_;
+  const SummarizerClient::StreamCallbacks callbacks_;
+  v1::Summarizer::Stub* const stub_;
+  Attempts attempts_;
+  const absl::Time deadline_;
+  const Prepare prepare_;
+  const ToStatus to_status_;
   std::function<void()> on_deleted_;
-  std::optional<Cancellation::Registration> first_, second_;
-  v1::StreamSummarizeResponse message_;
-  v1::SummarizeResponse result_;
-  bool complete_ = false;
+  std::array<Cancellation*, 2> cancellations_ = {};
+  std::unique_ptr<Attempt> attempt_;
+  absl::Mutex mutex_;
+  std::optional<grpc::Alarm> alarm_;
+  std::optional<Cancellation::Registration> wakers_[2] ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace
 
-void SummarizerClient::StartStream(const v1::SummarizeRequest& request, StreamCallbacks callbacks,
-                                   const CallOptions& options) {
+void SummarizerClient::StartStream(const v1::SummarizeRequest& request, StreamCallbacks callbacks, const CallOptions& options) {
   Impl* impl = impl_.get();
   {
     absl::MutexLock lock(&impl->mutex);
     ++impl->open_streams;
   }
-  auto finish = [impl, on_done = std::move(callbacks.on_done)](
-                    const grpc::Status& status, const grpc::ClientContext& context,
-                    v1::SummarizeResponse* result) {
-    if (!status.ok()) {
-      on_done(impl->Status(status, context));
-    } else if (result == nullptr) {
-      on_done(absl::InternalError("the stream ended without a result: is this a Precis server?"));
-    } else {
-      on_done(std::move(*result));
-    }
-  };
+  const absl::Time deadline = absl::Now() + options.timeout;
+  const auto prepare = [impl, deadline](grpc::ClientContext* context) { impl->Prepare(deadline, context); };
+  const auto to_status = [impl](const grpc::Status& status, const grpc::ClientContext& context) { return impl->Status(status, context); };
   const auto closed = [impl] {
     absl::MutexLock lock(&impl->mutex);
     --impl->open_streams;
   };
-  auto* call = new StreamCall(request, std::move(callbacks.on_delta), std::move(finish), closed);
-  impl->Prepare(absl::Now() + options.timeout, call->context());
-  call->Start(impl->summarizer.get(), &impl->streams, options.cancellation);
+  auto* stream = new StartedStream(request, std::move(callbacks), impl->summarizer.get(), impl->NewAttempts(options), deadline, prepare, to_status, closed);
+  stream->Start(&impl->streams, options.cancellation);
 }
 
 }  // namespace precis::client

@@ -76,7 +76,7 @@ void Runner::Start(absl::Time intended) {
              call->OnDone(response);
              Record(std::move(call->sample));
            }},
-      {.timeout = options_.connection.Deadline()});
+      {.timeout = options_.connection.Deadline(), .retry = false});
 }
 
 void Runner::Record(Sample sample) {

@@ -163,6 +163,81 @@ TEST_F(SummarizerClientTest, StartStreamRunsManyAtATime) {
   EXPECT_EQ(deltas, 600);
 }
 
+TEST_F(SummarizerClientTest, StartStreamIsRetriedBeforeButNotAfterTheFirstDelta) {
+  const auto run = [this](const CallOptions& options = {}, const std::string& document = "a b c") {
+    std::pair<std::string, absl::StatusOr<v1::SummarizeResponse>> out;
+    absl::Notification done;
+    client_->StartStream(Request(document),
+                         {.on_delta = [&](std::string_view delta) { out.first += delta; },
+                          .on_done =
+                              [&](auto response) {
+                                out.second = std::move(response);
+                                done.Notify();
+                              }},
+                         options);
+    done.WaitForNotification();
+    return out;
+  };
+  fake_.FailNext({{kUnavailable, "starting", ""}, {kExhausted, "queue full", "150"}});
+  auto [text, response] = run();
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(text, "a b c");
+  const auto arrivals = fake_.arrivals();
+  ASSERT_EQ(arrivals.size(), 3u);
+  EXPECT_GE(arrivals[2] - arrivals[1], absl::Milliseconds(150));
+
+  fake_.FailNext(std::vector<FakeSummarizer::Failure>(4, {kUnavailable, "down", ""}));
+  EXPECT_TRUE(absl::IsUnavailable(run().second.status()));
+  EXPECT_EQ(fake_.calls(), 3 + 4);
+  fake_.FailNext({{kUnavailable, "down", ""}});
+  EXPECT_TRUE(absl::IsUnavailable(run({.retry = false}).second.status()));
+  fake_.FailNext({{kExhausted, "queue full", "60000"}});
+  EXPECT_EQ(run({.timeout = absl::Seconds(5)}).second.status().message(), "queue full") << "no wait past the deadline is begun";
+  EXPECT_EQ(fake_.calls(), 3 + 4 + 2);
+
+  fake_.FailNext({});
+  const auto broken = run({}, "a BREAK c");
+  EXPECT_TRUE(absl::IsUnavailable(broken.second.status())) << broken.second.status();
+  EXPECT_FALSE(broken.first.empty());
+  EXPECT_EQ(fake_.calls(), 3 + 4 + 2 + 1);
+}
+
+// The alarm that a wait is for, its cancellation and the next attempt, at the same moment over and over.
+TEST_F(SummarizerClientTest, WaitsOfStartedStreamsEndByCancellation) {
+  client_ = Connect(fake_.address(), {.budget_tokens = 10'000});
+  for (int i = 0; i < 100; ++i) {
+    const bool long_wait = i % 2 == 0;
+    fake_.FailNext({{kExhausted, "queue full", long_wait ? "60000" : "1"}});
+    const int before = fake_.calls();
+    Cancellation cancellation;
+    absl::Notification done;
+    absl::Status status;
+    client_->StartStream(Request("a"),
+                         {.on_done =
+                              [&](const auto& response) {
+                                status = response.status();
+                                done.Notify();
+                              }},
+                         {.timeout = absl::Minutes(5), .cancellation = &cancellation});
+    ASSERT_TRUE(WaitFor([&] { return fake_.calls() > before; }));
+    if (i % 4 < 2) absl::SleepFor(absl::Milliseconds(1));
+    cancellation.Cancel();
+    ASSERT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(30)));
+    EXPECT_TRUE(absl::IsCancelled(status) || (!long_wait && status.ok())) << status;
+  }
+}
+
+TEST_F(SummarizerClientTest, DestructorEndsWaitsOfStartedStreams) {
+  fake_.FailNext({{kExhausted, "queue full", "60000"}});
+  absl::Status status;
+  client_->StartStream(Request("a"), {.on_done = [&](auto response) { status = response.status(); }}, {.timeout = absl::Minutes(5)});
+  ASSERT_TRUE(WaitFor([&] { return fake_.calls() == 1; }));
+  const absl::Time began = absl::Now();
+  client_.reset();
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  EXPECT_LT(absl::Now() - began, absl::Seconds(30));
+}
+
 TEST_F(SummarizerClientTest, DestructorEndsStartedStreams) {
   fake_.SetWordDelay(absl::Seconds(20));
   absl::Status status;

@@ -214,6 +214,26 @@ def test_cli_errors(precis, tool, tmp_path):
     assert gone.stderr == "error: UNAVAILABLE: server 127.0.0.1:1: connection refused: is precis-server running?\n"
 
 
+def test_cli_hedges(start, tool, tmp_path):
+    """Of two servers one is slow: what it was asked first is answered by the other."""
+    servers = [start(model=(name,)).wait_ready() for name in ("slow-alibi", "tiny-alibi")]
+    files = [tmp_path / f"{i}.txt" for i in range(6)]
+    for i, file in enumerate(files):
+        file.write_text(article(30, seed=i))
+
+    def answered_by(*flags):
+        addresses = ",".join(server.address for server in servers)
+        result = subprocess.run([tool("precis"), "summarize", *map(str, files), f"--server=ipv4:{addresses}", "--max-new-tokens=1500",
+                                 "--min-new-tokens=1500", "--json", *flags], text=True, capture_output=True, timeout=200)
+        assert result.returncode == 0, result.stderr
+        return {json.loads(line)["checkpoint"] for line in result.stdout.splitlines()}
+    assert answered_by("--hedge-delay=250ms", "--hedge-budget=1") == {"tiny-alibi"}
+    servers[0].wait_metric("precis_requests_total", lambda value: value >= 1, grpc_code="CANCELLED")
+    assert answered_by() == {"tiny-alibi", "slow-alibi"}
+    servers[0].wait_idle()
+    assert "excludes" in subprocess.run([tool("precis"), "summarize", "x", "--stream", "--hedge-delay=1s"], text=True, capture_output=True, timeout=20).stderr
+
+
 @pytest.mark.parametrize("program", ["precis", "precis-load"])
 def test_help_has_examples(tool, program):
     result = subprocess.run([tool(program), "--help"], text=True, capture_output=True, timeout=20)
