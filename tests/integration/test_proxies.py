@@ -1,5 +1,5 @@
 """A proxy in front of two real servers, as deploy/proxy configures it: nginx and HAProxy from Debian. All kinds of calls pass, calls are spread, a server that
-is killed or drains costs no call beyond the client's retries. (deploy/proxy/envoy.yaml is not tested: no Envoy is in Debian.)"""
+is killed or drains costs no call beyond the client's retries. (Envoy does not run here: no Envoy is in Debian. test_envoy.py checks its configuration.)"""
 
 import contextlib
 import re
