@@ -45,7 +45,7 @@ std::string Shadow(const v1::ArmReport& arm) {
   if (s.pairs() == 0) return absl::StrFormat("shadow: no pairs yet, %d dropped\n", s.dropped());
   return absl::StrFormat(
       "shadow: %d pairs (%d dropped); identical %.1f%% (%.1f..%.1f%%); tokens that agree %.1f%%; ROUGE-L %.3f; first difference at token %.1f; "
-      "time x%.3f (p = %.2g), first token x%.3f\n",
+      "time x%.3f (p = %.2g), first token x%.3f; interval and p are for one look\n",
       s.pairs(), s.dropped(), 100.0 * static_cast<double>(s.identical()) / static_cast<double>(s.pairs()), 100 * s.identical_low(),
       100 * s.identical_high(), 100 * s.token_agreement(), s.rouge_l(), s.first_divergence_tokens(), s.latency_ratio(), s.latency_p_value(),
       s.first_token_ratio());

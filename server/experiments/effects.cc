@@ -99,7 +99,7 @@ class Comparison {
     const Difference difference = stats::MannWhitneyClustered(arm_.quantiles[i], control_.quantiles[i]);
     out.set_lift(difference.value);
     out.set_p_value(1);
-    out.set_not_yet("for one look at the planned end; no always-valid interval");
+    out.set_not_yet("for one look, at the planned end");
     SetFixed(stats::FixedHorizon(difference, experiment_.analysis.alpha), false, &out);
     return out;
   }

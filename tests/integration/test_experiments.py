@@ -110,6 +110,24 @@ def test_from_request_to_report(experiment, cli, tmp_path):
     assert server.metric("precis_experiment_stopped", experiment="flash-vs-standard", arm="flash", guardrail="operator") == 1
 
 
+def test_fixed_horizon_results_are_said_to_be_for_one_look(experiment, cli):
+    run, file = experiment
+    once = "hold for one look, the first at the planned number of units. Whoever looks again takes the always-valid ones."
+    planned = lambda units: TEXT.replace("SAMPLING", "0").replace("min_units: 20", f"min_units: 20, planned_units: {units}")  # noqa: E731
+    file.write_text(planned(10_000))
+    server = run()
+    send(server, [f"unit-{i}" for i in range(120)])
+    early = cli(server, "report", "flash-vs-standard")
+    file.write_text(planned(30))
+    cli(server, "reload")
+    late = cli(server, "report", "flash-vs-standard")
+    column = [line for line in late.splitlines() if line.startswith("total_seconds") and " p50 " in line]
+    assert once not in early and once in late and column and column[0].count("..") == 2, late
+    # The verdict, which is read first, keeps to the interval that may be looked at again.
+    arm = json.loads(cli(server, "report", "flash-vs-standard", "--json"))["arms"][1]
+    assert "always-valid interval" in arm["verdict"] and any(effect.get("has_fixed") for effect in arm["effects"])
+
+
 def test_a_crash_loses_nothing_that_was_answered(experiment, cli):
     run, _ = experiment
     server = run()
@@ -143,6 +161,7 @@ def test_shadow_pairs_are_nobodys_traffic(experiment, cli):
             break
         time.sleep(0.2)
     assert shadow["pairs"] >= 1 and shadow["identical"] == shadow["pairs"], "the same weights: flash and standard say the same"
+    assert "interval and p are for one look" in cli(server, "report", "flash-vs-standard")
     assert shadow["token_agreement"] == 1 and shadow["rouge_l"] == 1
     assert sum(arm["requests"] for arm in report["arms"]) == 6
     assert "(shadow)" not in server.http("/metrics")[1]
@@ -239,7 +258,7 @@ def browser():
 
 def test_the_page(browser, experiment, cli):
     run, file = experiment
-    file.write_text(TEXT.replace("SAMPLING", "10%"))
+    file.write_text(TEXT.replace("SAMPLING", "10%").replace("min_units: 20", "min_units: 20, planned_units: 30"))
     server = run()
     for _ in range(6):
         summaries = send(server, [f"unit-{i}" for i in range(120)])
@@ -259,6 +278,9 @@ def test_the_page(browser, experiment, cli):
         expect(page.locator("#state")).to_have_text("1 experiment", timeout=30_000)
         text = page.inner_text("body")
         assert "flash-vs-standard" in text and "at p50 of total_seconds" in text and "720" in text or "360" in text, text
+        # What is for one look says so, and every interval that is shown may be looked at again.
+        assert "for one look, at the planned end" in text and "Intervals of effects are always valid" in text and not re.search("(?i)fixed.horizon", text), text
+        assert "Their interval and p are for one look" in text and "p (one look)" in text, text
         assert not re.search(r"NaN|undefined|Infinity|null", text), text
         expect(page.locator("polyline.line")).to_have_count(1)
         expect(page.locator("polygon.area")).to_have_count(2)

@@ -218,8 +218,8 @@ function drawDistributions(parent, report, colours) {
 function drawShadow(parent, report) {
   const arms = report.arms.filter((a) => a.shadow && (Number(a.shadow.pairs) || Number(a.shadow.dropped)));
   if (!arms.length) return;
-  const section = card(parent, 'Shadow pairs', 'full', `${percent(report.experiment.shadow_sampling)} of requests replayed on both arms while the server is idle; no user waits for them`);
-  const body = table(section, ['Arm', 'Pairs', 'Dropped', 'Identical answers', 'Tokens that agree', 'ROUGE-L', 'First difference', 'Time', 'p', 'First token']);
+  const section = card(parent, 'Shadow pairs', 'full', `${percent(report.experiment.shadow_sampling)} of requests replayed on both arms while the server is idle; no user waits for them. Their interval and p are for one look`);
+  const body = table(section, ['Arm', 'Pairs', 'Dropped', 'Identical answers', 'Tokens that agree', 'ROUGE-L', 'First difference', 'Time', 'p (one look)', 'First token']);
   for (const arm of arms) {
     const s = arm.shadow, n = Number(s.pairs);
     const row = el(body, 'tr');
