@@ -44,16 +44,7 @@ PRECIS_DEVICE void LoadAffine(const GemmArgs& p, float* affine) {
   }
 }
 
-// Where the four values from column on, of 32, go so that 16 bytes are what a lane has after Exchanged.
-PRECIS_DEVICE int ExchangedPlace(int column) {
-  const int four = column % 32 / 4;
-  return column - column % 32 + (four % 4 / 2 + four % 2 * 2) * 8 + four / 4 * 4;
-}
-
-PRECIS_HOST_DEVICE int Padded32(int k) { return (k + 31) / 32 * 32; }
-
-// The rows of x, normalised, as bf16 rows of Padded32(k) elements, zeros past k, and kNormPadding between them. A row a warp at a time.
-template <bool kExchange>
+// The rows of x, normalised, as bf16 rows of k + kNormPadding elements. A row a warp at a time.
 PRECIS_DEVICE void NormaliseRows(const GemmArgs& p, const float* affine, Bf16* to, int warp, int warps, int lane) {
   PRECIS_NO_UNROLL
   for (int m = warp; m < p.m; m += warps) {
@@ -63,27 +54,24 @@ PRECIS_DEVICE void NormaliseRows(const GemmArgs& p, const float* affine, Bf16* t
     PRECIS_UNROLL
     for (int v = 0; v < kNormVectors; ++v) {
       const int column = 4 * (lane + 32 * v);
-      if (column >= Padded32(p.k)) continue;
-      uint64_t* const at = reinterpret_cast<uint64_t*>(to + m * (Padded32(p.k) + kNormPadding) + (kExchange ? ExchangedPlace(column) : column));
-      *at = 0;
       if (column >= p.k) continue;
       float gain[4], bias[4], out[4];
       LoadVector(affine + column, gain);
       LoadVector(affine + p.k + column, bias);
       PRECIS_UNROLL
       for (int e = 0; e < 4; ++e) out[e] = Normalised(values.v[v][e], factors, gain[e], bias[e]);
-      *at = PackBf16(out[0], out[1]) | static_cast<uint64_t>(PackBf16(out[2], out[3])) << 32;
+      *reinterpret_cast<uint64_t*>(to + m * (p.k + kNormPadding) + column) = PackBf16(out[0], out[1]) | static_cast<uint64_t>(PackBf16(out[2], out[3])) << 32;
     }
   }
 }
 
-// Eight values of k of rows row, row + 8, ...; up to `end`.
+// Eight values of k of rows row, row + 8, ...
 template <int kEights, int kCount>
-PRECIS_DEVICE void LoadRows(Eight (&a)[kCount], int rows, const Bf16* x, int64_t x_stride, int row, int k, int end) {
+PRECIS_DEVICE void LoadRows(Eight (&a)[kCount], const GemmArgs& p, const Bf16* x, int64_t x_stride, int row, int k) {
   PRECIS_UNROLL
   for (int i = 0; i < kCount; ++i) {
     const int m = row + 8 * i;
-    a[i] = i < kEights && m < rows && k < end ? ToEight(Load16(x + m * x_stride + k)) : Eight{};
+    a[i] = i < kEights && m < p.m && k < p.k ? ToEight(Load16(x + m * x_stride + k)) : Eight{};
   }
 }
 
@@ -109,27 +97,25 @@ PRECIS_KERNEL((32 * kMaxWarps<kTiles, kEights, kNorm>), 1) GemmDecodeKernel(cons
   const int row = lane / 4;
   const Bf16* x = static_cast<const Bf16*>(p.x);
   int64_t x_stride = p.x_stride;
-  int x_end = p.k;
   if (kNorm) {
     SyncThreads();
     Bf16* normalised = reinterpret_cast<Bf16*>(affine + 2 * p.k);
-    NormaliseRows<kExchange>(p, affine, normalised, warp, warps, lane);
+    NormaliseRows(p, affine, normalised, warp, warps, lane);
     SyncThreads();
     x = normalised;
-    x_stride = Padded32(p.k) + kNormPadding;
-    x_end = Padded32(p.k);
+    x_stride = p.k + kNormPadding;
   }
   for (int split = warp; split < splits; split += warps) {
     if (split != warp) weights.Load(p, first_column, split, lane);
     float d[kRowTiles][kTiles][4] = {};
     Eight rows[2][2 * kRowTiles];  // of this block of k and, under way, of the next
-    LoadRows<kEights>(rows[0], p.m, x, x_stride, row, split * kSplit + lane % 4 * 8, x_end);
+    LoadRows<kEights>(rows[0], p, x, x_stride, row, split * kSplit + lane % 4 * 8);
     PRECIS_UNROLL
     for (int block = 0; block < kBlocks; ++block) {
-      if (block + 1 < kBlocks) LoadRows<kEights>(rows[(block + 1) % 2], p.m, x, x_stride, row, split * kSplit + (block + 1) * 32 + lane % 4 * 8, x_end);
+      if (block + 1 < kBlocks) LoadRows<kEights>(rows[(block + 1) % 2], p, x, x_stride, row, split * kSplit + (block + 1) * 32 + lane % 4 * 8);
       Eight a[2 * kRowTiles], b[kTiles];
       PRECIS_UNROLL
-      for (int i = 0; i < 2 * kRowTiles; ++i) a[i] = i < kEights && kExchange && !kNorm ? Exchanged(rows[block % 2][i], lane) : rows[block % 2][i];
+      for (int i = 0; i < 2 * kRowTiles; ++i) a[i] = i < kEights && kExchange ? Exchanged(rows[block % 2][i], lane) : rows[block % 2][i];
       PRECIS_UNROLL
       for (int tile = 0; tile < kTiles; ++tile) b[tile] = kExchange ? Exchanged(weights.b[tile][block], lane) : weights.b[tile][block];
       PRECIS_UNROLL
@@ -164,7 +150,7 @@ void LaunchKernel(const GemmArgs& args, Stream stream) {
   const int splits = (args.k + kSplit - 1) / kSplit;
   constexpr int kMost = kMaxWarps<kTiles, kEights, kNorm>;
   const int rounds = (splits + kMost - 1) / kMost, warps = (splits + rounds - 1) / rounds;
-  const int shared_bytes = splits * 8 * kEights * 8 * kTiles * 4 + (kNorm ? 2 * args.k * 4 + args.m * (Padded32(args.k) + kNormPadding) * 2 : 0);
+  const int shared_bytes = splits * 8 * kEights * 8 * kTiles * 4 + (kNorm ? 2 * args.k * 4 + args.m * (args.k + kNormPadding) * 2 : 0);
   Launch(GemmDecodeKernel<W, kTiles, kEights, kNorm, kExchange>,
          {.grid = (args.n + 8 * kTiles - 1) / (8 * kTiles), .block = 32 * warps, .shared_bytes = shared_bytes, .stream = stream, .dependent = true}, args, splits);
 }
