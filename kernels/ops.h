@@ -55,6 +55,8 @@ class PackedMatrix {
 
   // Writes the weights of one output (a row of an embedding), as float, to row[0..in).
   virtual void CopyOutputRow(int64_t output, float* row) const = 0;
+  // What the integers of that output are multiplied by; 1 but for kI8.
+  virtual float OutputScale(int64_t output) const = 0;
 
   virtual int64_t in() const = 0;
   virtual int64_t out() const = 0;

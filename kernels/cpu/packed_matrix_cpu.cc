@@ -89,8 +89,9 @@ class CpuMatrix : public PackedMatrix {
   void CopyOutputRow(int64_t output, float* row) const override {
     const int width = kernels_.layout.panel_width;
     UnpackOutput(panels_.data() + output / width * panel_bytes_, dtype_, kernels_.layout, in_,
-                 static_cast<int>(output % width), scales_.empty() ? 1.0f : scales_[output], row);
+                 static_cast<int>(output % width), OutputScale(output), row);
   }
+  float OutputScale(int64_t output) const override { return scales_.empty() ? 1.0f : scales_[output]; }
 
   int64_t in() const override { return in_; }
   int64_t out() const override { return out_; }

@@ -24,14 +24,9 @@ uint16_t ToBf16(float value) {
 
 int64_t SizeOf(GpuType type) { return type == GpuType::kF32 ? 4 : type == GpuType::kBf16 ? 2 : 1; }
 
-float Quantise(const float* row, int64_t size, char* to) {
-  float largest = 0;
-  for (int64_t i = 0; i < size; ++i) largest = std::max(largest, std::fabs(row[i]));
-  const float scale = largest / 127.0f;
-  for (int64_t i = 0; i < size; ++i) {
-    to[i] = static_cast<char>(scale > 0 ? std::clamp(std::lround(row[i] / scale), -127l, 127l) : 0);
-  }
-  return scale;
+// The integers that `row` is multiples of `scale` of: those of the checkpoint, or of the packing.
+void ToIntegers(const float* row, int64_t size, float scale, char* to) {
+  for (int64_t i = 0; i < size; ++i) to[i] = static_cast<char>(scale > 0 ? std::clamp(std::lround(row[i] / scale), -128l, 127l) : 0);
 }
 
 class Uploader {
@@ -52,7 +47,7 @@ class Uploader {
       from.CopyOutputRow(i, row.data());
       char* target = bytes.data() + i * row_bytes;
       if (type == GpuType::kF32) std::memcpy(target, row.data(), row_bytes);
-      if (type == GpuType::kI8) scales[i] = Quantise(row.data(), from.in(), target);
+      if (type == GpuType::kI8) ToIntegers(row.data(), from.in(), scales[i] = from.OutputScale(i), target);
       if (type != GpuType::kBf16) continue;
       for (int64_t j = 0; j < from.in(); ++j) {
         const uint16_t bits = ToBf16(row[j]);
