@@ -58,3 +58,12 @@ def test_serve_bench_counts_and_measures(folders, tmp_path):
     assert runs["load"]["rate 20"]["all"]["ok"] > 0
     short, long = (runs["lengths"][f"standard_alibi {length}"]["attention_workspace_peak_bytes"] for length in (100, 200))
     assert long > 2 * short
+
+    out = tmp_path / "efficiency"
+    drawn = run(sys.executable, GPU / "efficiency.py", report, "--name=lengths", f"--out={out}")
+    assert drawn.returncode == 0, drawn.stderr
+    lines = out.with_suffix(".md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["flash_alibi", "standard_alibi"] * 2
+    assert "<svg" in out.with_suffix(".svg").read_text()
+    refused = run(sys.executable, GPU / "efficiency.py", report, "--name=load", f"--out={out}")
+    assert refused.returncode == 2 and "no single documents" in refused.stderr
