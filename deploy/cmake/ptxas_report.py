@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 # Kernels whose time matters: parts of their names. All instances must be free of spills and stack frames.
-HOT = ["GemmTileKernel", "GemmDecodeKernel", "LayerNormKernel", "EmbedKernel", "FlashDecode", "DecodeKernel", "FlashForward", "FlashPrefill", "PrefillKernel",
+HOT = ["GemmTileKernel", "GemmWgmmaKernel", "GemmDecodeKernel", "LayerNormKernel", "EmbedKernel", "FlashDecode", "DecodeKernel", "FlashForward", "FlashPrefill", "PrefillKernel",
        "ScoresKernel", "WeightedSumKernel", "SoftmaxKernel", "FlashBackward"]
 
 
