@@ -13,7 +13,7 @@ namespace {
 template <class T>
 T Get(const char* from, int index = 0) {
   T value;
-  std::memcpy(&value, from + index * sizeof(T), sizeof(T));
+  std::memcpy(static_cast<void*>(&value), from + index * sizeof(T), sizeof(T));
   return value;
 }
 template <class T>
@@ -59,7 +59,7 @@ void LdMatrix(const char* kind, uint32_t* r, const void* row, Site site) {
     CheckShared(row, 16, "a matrix row", site);
     CheckAligned(row, site);
   }
-  WarpMeet(kind, &row, sizeof(row), r, kMatrices * sizeof(uint32_t), RunLdMatrix<kMatrices, kTransposed>, false, site);
+  WarpMeet(kind, static_cast<const void*>(&row), sizeof(row), r, kMatrices * sizeof(uint32_t), RunLdMatrix<kMatrices, kTransposed>, false, site);
 }
 
 // Operands of one lane of a product: a[4], b[2], d[4].
@@ -81,7 +81,7 @@ void RunMmaBf16(WarpExchange& x) {
 }
 
 void RunMmaS8(WarpExchange& x) {
-  int a[16][32], b[32][8];
+  int8_t a[16][32], b[32][8];
   for (int lane = 0; lane < 32; ++lane) {
     const int g = lane / 4, t = lane % 4 * 4;
     for (int byte = 0; byte < 4; ++byte) {

@@ -66,6 +66,7 @@ void EngineImpl::RunAhead(int pool, std::vector<ExecutedRow> rows) {
   while (true) {
     std::vector<ExecutedRow> next = PlanAhead(pool, rows);
     std::vector<SequenceId> ids;
+    ids.reserve(next.size());
     for (const ExecutedRow& row : next) ids.push_back(row.row.sequence->id);
     const absl::Status launched = next.empty() ? absl::OkStatus() : executor_->Launch(pool, absl::MakeSpan(next), clock_);
     const absl::Status status = executor_->Collect(pool, &rows, clock_);
@@ -118,6 +119,7 @@ std::vector<ExecutedRow> EngineImpl::PlanStep(std::vector<PageCopy>* copies) {
   EndCutShort(scheduler_.Reap(now), now);
   Plan plan = scheduler_.MakePlan(now);
   *copies = std::move(plan.copies);
+  rows.reserve(plan.rows.size());
   for (const PlannedRow& row : plan.rows) rows.push_back({row, jobs_.at(row.sequence->id).get()});
   for (const Sequence* sequence : plan.admitted) {
     if (sequence->preemptions > 0) continue;  // told when it was admitted first

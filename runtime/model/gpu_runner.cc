@@ -303,7 +303,7 @@ absl::Status CheckHeadSize(int head_dim, const std::string& config_path) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> LoadGpuRunner(const std::string& directory, const LoadOptions& options, int context_limit,
-                                                           std::shared_ptr<kernels::ThreadPool> pool, std::shared_ptr<kernels::GpuDevice> device) {
+                                                           const std::shared_ptr<kernels::ThreadPool>& pool, std::shared_ptr<kernels::GpuDevice> device) {
   const std::string config_path = directory + "/config.json";
   PRECIS_ASSIGN(const std::string text, ReadSmallFile(config_path, kMaxConfigBytes));
   PRECIS_ASSIGN(CheckpointConfig config, ParseConfig(text, config_path));

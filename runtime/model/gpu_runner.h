@@ -19,7 +19,7 @@ absl::StatusOr<std::shared_ptr<kernels::GpuDevice>> OpenDevice(std::string_view 
 
 // Loads a checkpoint as LoadCpuRunner does and copies its weights to the device, which the runners of one engine share. The host's copy is given back.
 absl::StatusOr<std::unique_ptr<ModelRunner>> LoadGpuRunner(const std::string& directory, const LoadOptions& options, int context_limit,
-                                                           std::shared_ptr<kernels::ThreadPool> pool,
+                                                           const std::shared_ptr<kernels::ThreadPool>& pool,
                                                            std::shared_ptr<kernels::GpuDevice> device);
 
 }  // namespace precis::runtime
