@@ -2,6 +2,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "runtime/engine.h"
 #include "tests/runtime/engine/engine_fixture.h"
@@ -111,6 +112,10 @@ TEST_F(EngineAheadTest, AStepAheadThatFailsFailsItsRequests) {
 
 TEST_F(EngineAheadTest, CancellationAndNewcomersEndTheRun) {
   Start(true, -1);
+  runner_->on_step = [](auto) {
+    absl::SleepFor(absl::Milliseconds(2));  // 900 of them: long enough for what follows
+    return absl::OkStatus();
+  };
   const auto longest = Send(engine_.get(), Ask(0, 900));
   longest->WaitForDeltas(1);
   EXPECT_TRUE(Answer(Ask(1, 10)).ok());  // joins
