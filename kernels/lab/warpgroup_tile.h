@@ -23,18 +23,8 @@ struct Tile {
 
 // [heads * tokens][64] in boxes of 64 rows.
 inline TensorMap MapOf(const Bf16* base, const LabArgs& args) {
-  TensorMapSpec spec;
-  spec.base = const_cast<Bf16*>(base);
-  spec.rank = 2;
-  spec.dims[0] = kHeadDim;
-  spec.dims[1] = static_cast<uint64_t>(args.heads) * static_cast<uint64_t>(args.tokens);
-  spec.strides[0] = 2;
-  spec.strides[1] = kHeadDim * 2;
-  spec.box[0] = kHeadDim;
-  spec.box[1] = kTile;
-  spec.swizzle = Swizzle::k128;
   TensorMap map = {};
-  MakeTensorMap(spec, &map);
+  MakeRowsMap(base, int64_t{args.heads} * args.tokens, kHeadDim, kHeadDim, kTile, kHeadDim, &map);
   return map;
 }
 

@@ -13,17 +13,7 @@ namespace precis::kernels::PRECIS_GPU_NS {
 namespace {
 
 bool EncodeMap(const void* base, int columns, int64_t stride, int rows, TensorMap* map) {
-  TensorMapSpec spec;
-  spec.base = const_cast<void*>(base);
-  spec.rank = 2;
-  spec.dims[0] = static_cast<uint64_t>(columns);
-  spec.dims[1] = static_cast<uint64_t>(rows);
-  spec.strides[0] = 2;
-  spec.strides[1] = static_cast<uint64_t>(stride) * 2;
-  spec.box[0] = sm90::kHeadDim;
-  spec.box[1] = sm90::kStreamRows;
-  spec.swizzle = Swizzle::k128;
-  return MakeTensorMap(spec, map);
+  return MakeRowsMap(base, rows, columns, stride, sm90::kStreamRows, sm90::kHeadDim, map);
 }
 
 int TicketSlot() {

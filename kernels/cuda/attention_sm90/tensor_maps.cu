@@ -6,17 +6,7 @@
 namespace precis::kernels::PRECIS_GPU_NS::sm90 {
 
 bool EncodeQueryMap(const GpuAttentionArgs& args, TensorMap* map) {
-  TensorMapSpec spec;
-  spec.base = const_cast<void*>(args.qkv);
-  spec.rank = 2;
-  spec.dims[0] = static_cast<uint64_t>(args.cache.heads) * kHeadDim;
-  spec.dims[1] = static_cast<uint64_t>(args.qkv_rows);
-  spec.strides[0] = 2;
-  spec.strides[1] = static_cast<uint64_t>(args.qkv_stride) * 2;
-  spec.box[0] = kHeadDim;
-  spec.box[1] = kGroupRows;
-  spec.swizzle = Swizzle::k128;
-  return MakeTensorMap(spec, map);
+  return MakeRowsMap(args.qkv, args.qkv_rows, int64_t{args.cache.heads} * kHeadDim, args.qkv_stride, kGroupRows, kHeadDim, map);
 }
 
 bool EncodeCacheMap(const GpuKvLayer& cache, TensorMap* map) {

@@ -20,6 +20,21 @@ struct TensorMapSpec {
 // Host. False where the driver refuses the map (address or strides not multiples of 16 bytes, box too large) or has none (before CUDA 12).
 bool MakeTensorMap(const TensorMapSpec& spec, TensorMap* map);
 
+// Host. bf16 rows [rows][columns], `stride` elements apart, copied in boxes of box_rows x box_columns with 128-byte swizzle.
+inline bool MakeRowsMap(const void* base, int64_t rows, int64_t columns, int64_t stride, int box_rows, int box_columns, TensorMap* map) {
+  TensorMapSpec spec;
+  spec.base = const_cast<void*>(base);
+  spec.rank = 2;
+  spec.dims[0] = static_cast<uint64_t>(columns);
+  spec.dims[1] = static_cast<uint64_t>(rows);
+  spec.strides[0] = 2;
+  spec.strides[1] = static_cast<uint64_t>(stride) * 2;
+  spec.box[0] = static_cast<uint32_t>(box_columns);
+  spec.box[1] = static_cast<uint32_t>(box_rows);
+  spec.swizzle = Swizzle::k128;
+  return MakeTensorMap(spec, map);
+}
+
 }  // namespace precis::kernels::PRECIS_GPU_NS
 
 #endif  // PRECIS_KERNELS_CUDA_PLATFORM_TENSOR_MAP_H_

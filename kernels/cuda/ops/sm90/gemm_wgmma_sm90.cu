@@ -218,20 +218,6 @@ PRECIS_KERNEL((WgmmaShape<kGroups, kColumns>::kThreads), 1) GemmWgmmaKernel(cons
   }
 }
 
-bool MapRows(const void* base, int rows, int columns, int64_t stride, int box_rows, TensorMap* map) {
-  TensorMapSpec spec;
-  spec.base = const_cast<void*>(base);
-  spec.rank = 2;
-  spec.dims[0] = static_cast<uint64_t>(columns);
-  spec.dims[1] = static_cast<uint64_t>(rows);
-  spec.strides[0] = 2;
-  spec.strides[1] = static_cast<uint64_t>(stride) * 2;
-  spec.box[0] = kStageK;
-  spec.box[1] = static_cast<uint32_t>(box_rows);
-  spec.swizzle = Swizzle::k128;
-  return MakeTensorMap(spec, map);
-}
-
 template <int kGroups, int kColumns>
 bool LaunchWgmma(const GemmArgs& args, int multiprocessors, Stream stream) {
   using S = WgmmaShape<kGroups, kColumns>;
@@ -239,7 +225,10 @@ bool LaunchWgmma(const GemmArgs& args, int multiprocessors, Stream stream) {
   params.p = args;
   params.row_tiles = (args.m + S::kRows - 1) / S::kRows;
   params.tiles = params.row_tiles * ((args.n + kColumns - 1) / kColumns);
-  if (!MapRows(args.x, args.m, args.k, args.x_stride, S::kRows, &params.x) || !MapRows(args.w, args.n, args.k, args.k, kColumns, &params.w)) return false;
+  if (!MakeRowsMap(args.x, args.m, args.k, args.x_stride, S::kRows, kStageK, &params.x) ||
+      !MakeRowsMap(args.w, args.n, args.k, args.k, kColumns, kStageK, &params.w)) {
+    return false;
+  }
   Launch(GemmWgmmaKernel<kGroups, kColumns>,
          {.grid = params.tiles < multiprocessors ? params.tiles : multiprocessors, .block = S::kThreads, .shared_bytes = static_cast<int>(sizeof(typename S::Shared)),
           .stream = stream, .dependent = true}, params);
